@@ -1,0 +1,10 @@
+"""Where messages go: results to stdout, everything said to a person to stderr."""
+
+from functools import lru_cache
+
+from rich.console import Console
+
+
+@lru_cache(maxsize=1)
+def stderr() -> Console:
+    return Console(stderr=True)

@@ -1,0 +1,214 @@
+"""`flux1 generate`: a prompt to picture files."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flux1.cli.console import stderr
+from flux1.errors import OutputError, RequestError
+from flux1.request import SOLVERS, ImageRequest, make_request
+from flux1.variants import DEFAULT, VARIANTS
+
+if TYPE_CHECKING:
+    from flux1.pipeline.pipeline import FluxPipeline
+    from flux1.safety.provenance import Recipe
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    return [v.id for v in VARIANTS if v.id.startswith(incomplete)]
+
+
+def _complete_solver(incomplete: str) -> list[str]:
+    return [s for s in SOLVERS if s.startswith(incomplete)]
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Picture file: .png, .jpg or .webp. With -n, numbers are added before the suffix.",
+        ),
+    ] = Path("flux1.png"),
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            help="Model name (see `flux1 models`) or a folder.",
+            autocompletion=_complete_model,
+        ),
+    ] = DEFAULT.id,
+    size: Annotated[
+        str | None,
+        typer.Option(help="WIDTHxHEIGHT in pixels.", metavar="WxH", show_default="the model's"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Solver steps.", show_default="the model's")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            help="Embedded guidance scale of distilled models ([dev]: 3.5). Costs nothing.",
+            show_default="the model's",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Picture k of -n is drawn from seed + k.", show_default="random"),
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--num-images", help="How many pictures.")] = 1,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What to move away from; needs --true-cfg above 1.")
+    ] = None,
+    true_cfg: Annotated[
+        float | None,
+        typer.Option(
+            help="Classifier-free guidance scale; above 1 it doubles the work.",
+            show_default="the model's",
+        ),
+    ] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(SOLVERS)}.",
+            autocompletion=_complete_solver,
+            show_default="the model's",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="CUDA if present, else cpu"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float16.", show_default="bfloat16 on CUDA, else float32"
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
+    ] = False,
+) -> None:
+    """Draw PROMPT and write it to a picture file that carries its whole recipe."""
+    from flux1.safety.provenance import check_writable
+
+    targets = _targets(output, count)
+    for target in targets:
+        check_writable(target)
+    width, height = _parse_size(size)
+    started = time.perf_counter()
+    asked = {
+        "negative_prompt": negative_prompt, "width": width, "height": height, "steps": steps,
+        "guidance": guidance, "true_cfg": true_cfg, "seed": seed, "num_images": count,
+        "solver": solver,
+    }  # fmt: skip
+    pipeline, request = _load(model, prompt, asked, device, dtype)
+    if not quiet and not pipeline.variant.licence.commercial_use:
+        licence = pipeline.variant.licence
+        stderr().print(
+            f"[yellow]licence of these weights:[/] {licence.name} ({licence.duties}); "
+            f"{licence.url}; weights: {pipeline.origin}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    loaded = time.perf_counter()
+    seeds = _draw(pipeline, request, targets, show=not quiet and not as_json)
+    dropped = pipeline.encode(request.prompt).dropped
+    finished = time.perf_counter()
+    if as_json:
+        timings = {"load_s": round(loaded - started, 3), "draw_s": round(finished - loaded, 3)}
+        images = [{"file": str(t), "seed": s} for t, s in zip(targets, seeds, strict=True)]
+        report = {"images": images, "request": asdict(request), "model_hash": pipeline.model_hash}
+        typer.echo(json.dumps({**report, "dropped": dropped, "timings": timings}))
+    elif not quiet:
+        for target, drawn in zip(targets, seeds, strict=True):
+            stderr().print(f"{target}  seed {drawn}", highlight=False, soft_wrap=True)
+    if dropped and not quiet:
+        stderr().print(
+            f"[yellow]not read, beyond the encoder's length:[/] {dropped!r}", soft_wrap=True
+        )
+
+
+def _load(
+    model: str, prompt: str, asked: dict, device: str | None, dtype: str | None
+) -> "tuple[FluxPipeline, ImageRequest]":
+    """Check the request before the seconds of loading, then load."""
+    from flux1.variants import find
+
+    if not Path(model).is_dir():
+        make_request(find(model), prompt, **asked)
+    from flux1.pipeline.pipeline import FluxPipeline
+
+    pipeline = FluxPipeline.from_pretrained(model, device=device, dtype=dtype)
+    return pipeline, make_request(pipeline.variant, prompt, **asked)
+
+
+def _draw(
+    pipeline: "FluxPipeline", request: ImageRequest, targets: list[Path], show: bool
+) -> list[int]:
+    """Draw with a progress bar (a tick per step of every picture); returns the seeds."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from flux1.events import Finished
+    from flux1.safety.provenance import encode_picture, format_for, write_picture
+
+    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    seeds: dict[int, int] = {}
+    with Progress(*columns, console=stderr(), disable=not show, transient=True) as progress:
+        task = progress.add_task("", total=request.steps * request.num_images)
+        for event in pipeline.stream([request]):
+            if isinstance(event, Finished):
+                target = targets[event.image]
+                recipe = _recipe(pipeline, request, event.seed)
+                write_picture(target, encode_picture(event.picture, recipe, format_for(target)))
+                seeds[event.image] = event.seed
+            else:
+                progress.advance(task)
+    return [seeds[i] for i in range(len(targets))]
+
+
+def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Recipe":
+    from flux1 import __version__
+    from flux1.safety.provenance import Recipe
+
+    fields = {k: v for k, v in asdict(request).items() if k != "num_images"}
+    return Recipe(
+        **{**fields, "seed": seed},
+        model_hash=pipeline.model_hash,
+        device=str(pipeline.device),
+        dtype=str(pipeline.dtype).removeprefix("torch."),
+        version=__version__,
+    )
+
+
+def _targets(output: Path, count: int) -> list[Path]:
+    if output.exists() and output.is_dir():
+        raise OutputError(
+            f"output: {output} is a folder; name a file, for example {output / 'fox.png'}"
+        )
+    if count <= 1:
+        return [output]
+    return [output.with_name(f"{output.stem}-{k}{output.suffix}") for k in range(count)]
+
+
+def _parse_size(size: str | None) -> tuple[int | None, int | None]:
+    if size is None:
+        return None, None
+    width, cross, height = size.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise RequestError("size", f"{size!r} is not WIDTHxHEIGHT; for example 1024x768")
+    return int(width), int(height)

@@ -1,0 +1,37 @@
+"""How several velocities become one. A rule says which conditions a step evaluates (rows) and how
+the answers combine; it knows no network."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+Condition = Literal["prompt", "negative"]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """`rows`: the conditions to evaluate at each point; `combine`: their velocities to one."""
+
+    rows: tuple[Condition, ...]
+    combine: Callable[[Sequence[Float[Tensor, "*x"]]], Float[Tensor, "*x"]]
+
+
+def embedded() -> Guidance:
+    """The scale is an input of the network (guidance-distilled models): one row, taken as it is."""
+    return Guidance(rows=("prompt",), combine=lambda velocities: velocities[0])
+
+
+def classifier_free(scale: float) -> Guidance:
+    """v = v_neg + scale (v_pos - v_neg) (Ho & Salimans 2022, arXiv 2207.12598): two rows.
+
+    At scale 1 the negative row has no influence; callers use `embedded` then.
+    """
+
+    def combine(velocities: Sequence[Float[Tensor, "*x"]]) -> Float[Tensor, "*x"]:
+        positive, negative = velocities
+        return negative + scale * (positive - negative)
+
+    return Guidance(rows=("prompt", "negative"), combine=combine)

@@ -1,0 +1,84 @@
+"""Solvers of dx/dt = v(x, t), as generators: each yields the point where it wants the velocity,
+receives it, and returns the final x. A solver does no I/O and knows no network.
+
+    def run(solver, x, times, velocity):
+        steps = solver(x, times)
+        point = next(steps)
+        while True: point = steps.send(velocity(*point))   # until StopIteration carries the result
+"""
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor
+
+from flux1.flow.path import denoised
+
+X = Float[Tensor, "*shape"]
+Steps = Generator[tuple[X, float], X, X]
+Solver = Callable[[X, Sequence[float]], Steps]
+
+
+def euler(x: X, times: Sequence[float]) -> Steps:
+    """First order, one evaluation a step; the reference's own."""
+    for t, s in pairwise(times):
+        v = yield x, t
+        x = x + (s - t) * v
+    return x
+
+
+def heun(x: X, times: Sequence[float]) -> Steps:
+    """Second order, two evaluations a step: the mean of the slopes at both ends."""
+    for t, s in pairwise(times):
+        v = yield x, t
+        w = yield x + (s - t) * v, s
+        x = x + (s - t) * (v + w) / 2
+    return x
+
+
+def midpoint(x: X, times: Sequence[float]) -> Steps:
+    """Second order, two evaluations a step: the slope half-way."""
+    for t, s in pairwise(times):
+        half = (t + s) / 2
+        v = yield x, t
+        w = yield x + (half - t) * v, half
+        x = x + (s - t) * w
+    return x
+
+
+def _log_snr(t: float) -> float:
+    """lambda = log((1 - t) / t), infinite at both ends."""
+    if t <= 0:
+        return math.inf
+    return -math.inf if t >= 1 else math.log((1 - t) / t)
+
+
+def dpmpp_2m(x: X, times: Sequence[float]) -> Steps:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095) with alpha = 1 - t and sigma = t.
+
+    Second order with one evaluation a step: the clean estimate is extrapolated from the last two
+    points in log-SNR. The first step and the last (where log-SNR is infinite) are first order.
+    """
+    before: tuple[Tensor, float] | None = None
+    for t, s in pairwise(times):
+        v = yield x, t
+        image = denoised(x, t, v)
+        step = _log_snr(s) - _log_snr(t)
+        target = image
+        if before is not None and math.isfinite(before[1]) and math.isfinite(step):
+            target = image + (step / before[1]) / 2 * (image - before[0])
+        # sigma_s/sigma_t x + alpha_s (1 - e^-h) D, written so that t = 1 stays finite
+        x = (s / t) * x + (1 - s / t) * target
+        before = (image, step)
+    return x
+
+
+SOLVERS: dict[str, Solver] = {
+    "euler": euler,
+    "heun": heun,
+    "midpoint": midpoint,
+    "dpmpp_2m": dpmpp_2m,
+}
+EVALUATIONS_PER_STEP: dict[str, int] = {"euler": 1, "heun": 2, "midpoint": 2, "dpmpp_2m": 1}

@@ -1,0 +1,101 @@
+"""Text encoders: token ids to token states and a pooled vector. The networks are `transformers`'.
+
+Each class imports `transformers` when it is built, not before: that import takes seconds.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from flux1.model.config import BertConfig, ClipConfig, T5Config
+
+
+class ClipText(nn.Module):
+    """CLIP's text tower, read at the first end-of-text token, without the projection."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        super().__init__()
+        self.text_model = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=config.vocab_size,
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                max_position_embeddings=config.max_length,
+                hidden_act="quick_gelu",
+                bos_token_id=config.vocab_size - 2,
+                eos_token_id=config.vocab_size - 1,
+                pad_token_id=config.vocab_size - 1,
+            )
+        )
+
+    def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b d"]:
+        return self.text_model(input_ids=ids).pooler_output
+
+
+class T5Text(nn.Module):
+    """T5's encoder. No attention mask: the padding is part of what FLUX.1 was trained on."""
+
+    def __init__(self, config: T5Config) -> None:
+        from transformers import T5Config as HfT5Config
+        from transformers import T5EncoderModel
+
+        super().__init__()
+        self.t5 = T5EncoderModel(
+            HfT5Config(
+                vocab_size=config.vocab_size,
+                d_model=config.hidden_size,
+                d_kv=config.head_dim,
+                d_ff=config.intermediate_size,
+                num_layers=config.num_layers,
+                num_heads=config.num_heads,
+                feed_forward_proj="gated-gelu",
+                is_encoder_decoder=False,
+                use_cache=False,
+                dropout_rate=0.0,
+            )
+        )
+
+    def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
+        everything = torch.ones_like(ids)
+        return self.t5(input_ids=ids, attention_mask=everything).last_hidden_state
+
+
+@dataclass(frozen=True)
+class BertFeatures:
+    states: Float[Tensor, "b l d"]
+    pooled: Float[Tensor, "b d"]
+
+
+class BertText(nn.Module):
+    """A sentence encoder in both slots: its token states (zero at padding) and their mean."""
+
+    def __init__(self, config: BertConfig) -> None:
+        from transformers import BertConfig as HfBertConfig
+        from transformers import BertModel
+
+        super().__init__()
+        self.bert = BertModel(
+            HfBertConfig(
+                vocab_size=config.vocab_size,
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                num_hidden_layers=config.num_layers,
+                num_attention_heads=config.num_heads,
+                max_position_embeddings=config.max_positions,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+            ),
+            add_pooling_layer=False,
+        )
+
+    def forward(self, ids: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]) -> BertFeatures:
+        states = self.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        states = states * mask[..., None]
+        pooled = states.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return BertFeatures(states, pooled)

@@ -1,0 +1,107 @@
+"""Prompts to conditioning: tokenise, run the text networks, keep what the transformer reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from flux1.model.text import BertText, ClipText, T5Text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a prompt became: token states for the sequence, one vector for the modulation.
+
+    `dropped` is the end of the prompt that did not fit into the encoder's length, '' if all did.
+    """
+
+    txt: Float[Tensor, "text d"]
+    pooled: Float[Tensor, " p"]
+    dropped: str = ""
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Prompts to conditioning, one for each."""
+
+    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]: ...
+
+
+class FluxTextEncoder:
+    """FLUX.1's pair: CLIP-L for the pooled vector, T5-XXL for the sequence (padded, unmasked)."""
+
+    def __init__(
+        self,
+        clip: ClipText,
+        t5: T5Text,
+        clip_tokenizer: "PreTrainedTokenizerBase",
+        t5_tokenizer: "PreTrainedTokenizerBase",
+        max_length: int,
+    ) -> None:
+        self.clip, self.t5 = clip, t5
+        self.clip_tokenizer, self.t5_tokenizer = clip_tokenizer, t5_tokenizer
+        self.max_length = max_length
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]:
+        clip_ids = self.clip_tokenizer(
+            list(prompts), padding="max_length", truncation=True,
+            max_length=self.clip_tokenizer.model_max_length, return_tensors="pt",
+        ).input_ids  # fmt: skip
+        t5_ids = self.t5_tokenizer(
+            list(prompts), padding="max_length", truncation=True,
+            max_length=self.max_length, return_tensors="pt",
+        ).input_ids  # fmt: skip
+        device = next(self.t5.parameters()).device
+        pooled = self.clip(clip_ids.to(device))
+        states = self.t5(t5_ids.to(device))
+        return [
+            Conditioning(txt, vector, self._dropped(prompt))
+            for prompt, txt, vector in zip(prompts, states, pooled, strict=True)
+        ]
+
+    def _dropped(self, prompt: str) -> str:
+        ids = self.t5_tokenizer(prompt, add_special_tokens=False).input_ids
+        return self.t5_tokenizer.decode(ids[self.max_length - 1 :])  # one place is the end token's
+
+
+class SentenceTextEncoder:
+    """flux-mini's: one sentence encoder (MiniLM) for both slots."""
+
+    def __init__(self, bert: BertText, tokenizer: "Tokenizer", max_length: int) -> None:
+        self.bert, self.tokenizer, self.max_length = bert, tokenizer, max_length
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]:
+        encodings = self.tokenizer.encode_batch(list(prompts))
+        longest = min(self.max_length, max(len(e.ids) for e in encodings))
+        device = next(self.bert.parameters()).device
+        ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
+        mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
+        dropped = []
+        for row, encoding in enumerate(encodings):
+            kept = encoding.ids
+            if len(kept) > self.max_length:  # keep the closing [SEP]
+                first_lost = encoding.offsets[self.max_length - 1][0]
+                dropped.append(prompts[row][first_lost:])
+                kept = [*kept[: self.max_length - 1], kept[-1]]
+            else:
+                dropped.append("")
+            ids[row, : len(kept)] = torch.tensor(kept)
+            mask[row, : len(kept)] = True
+        features = self.bert(ids.to(device), mask.to(device))
+        padding = (0, 0, 0, self.max_length - longest)  # zero states, as at every padding place
+        states = torch.nn.functional.pad(features.states, padding)
+        return [
+            Conditioning(txt, vector, lost)
+            for txt, vector, lost in zip(states, features.pooled, dropped, strict=True)
+        ]

@@ -1,0 +1,78 @@
+"""Files to a ready pipeline: find, choose device and dtype, load, join."""
+
+from pathlib import Path
+
+import torch
+
+from flux1.errors import Flux1Error, nearest
+from flux1.pipeline.encode import FluxTextEncoder, SentenceTextEncoder, TextEncoder
+from flux1.pipeline.pipeline import FluxPipeline
+from flux1.settings import Settings
+from flux1.weights.load import FluxTextParts, TextParts, load_model
+from flux1.weights.sources import locate
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_pipeline(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> FluxPipeline:
+    """See `FluxPipeline.from_pretrained`."""
+    settings = Settings()
+    place = choose_device(settings.device if device is None else device)
+    number = choose_dtype(settings.dtype if dtype is None else dtype, place)
+    source = locate(name_or_path, settings.models)
+    model = load_model(source, number, place)
+    return FluxPipeline(
+        source.variant,
+        model.transformer,
+        model.autoencoder,
+        _text_encoder(model.text, source.variant.text.max_tokens),
+        source.model_hash,
+        str(source.root or source.layout),
+    )
+
+
+def _text_encoder(parts: TextParts, max_tokens: int) -> TextEncoder:
+    if isinstance(parts, FluxTextParts):
+        return FluxTextEncoder(
+            parts.clip, parts.t5, parts.clip_tokenizer, parts.t5_tokenizer, max_tokens
+        )
+    return SentenceTextEncoder(parts.bert, parts.tokenizer, max_tokens)
+
+
+def choose_device(wanted: str | torch.device) -> torch.device:
+    """'auto': CUDA if there is a card, else the CPU. Anything else must exist (Flux1Error)."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise Flux1Error(
+            f"device: {wanted!r} is not a device{nearest(str(wanted), ('cpu', 'cuda', 'mps'))}"
+        ) from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.type, False):
+        here = ", ".join(name for name, there in present.items() if there)
+        raise Flux1Error(f"device: {wanted} is not on this machine; here: {here}")
+    return device
+
+
+def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """'auto': bfloat16 on an accelerator, float32 on the CPU (where bfloat16 is slower)."""
+    if isinstance(wanted, torch.dtype):
+        return wanted
+    if wanted == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if wanted not in DTYPES:
+        raise Flux1Error(
+            f"dtype: {wanted!r} is not one of {', '.join(DTYPES)}{nearest(wanted, DTYPES)}"
+        )
+    return DTYPES[wanted]

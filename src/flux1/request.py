@@ -1,0 +1,139 @@
+"""What may be asked of a model: checked once, frozen, and complete (nothing left to default)."""
+
+import math
+import secrets
+from dataclasses import dataclass
+
+from flux1.errors import RequestError, nearest
+from flux1.variants import Variant
+
+SOLVERS = ("euler", "heun", "midpoint", "dpmpp_2m")
+MAX_STEPS = 1000
+MAX_IMAGES = 100
+MAX_SEED = 2**63 - 1
+MAX_PROMPT_CHARACTERS = 32_000
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One prompt, `num_images` pictures: picture k is drawn from seed + k.
+
+    `guidance` is the distilled scale that the network is told (None where it has no such input);
+    `true_cfg` above 1 adds a second evaluation for `negative_prompt` at every point.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    guidance: float | None
+    true_cfg: float
+    seed: int
+    num_images: int
+    solver: str
+
+
+def make_request(
+    variant: Variant,
+    prompt: str,
+    *,
+    negative_prompt: str | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    true_cfg: float | None = None,
+    seed: int | None = None,
+    num_images: int = 1,
+    solver: str | None = None,
+) -> ImageRequest:
+    """Fill in the variant's defaults and check every field.
+
+    Raises RequestError with the field, the value and the nearest good one. A missing seed is
+    drawn here, so that the request says which picture it is.
+    """
+    defaults = variant.defaults
+    if not prompt.strip():
+        raise RequestError("prompt", "is empty; say what to draw, for example 'a red fox'")
+    for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
+        if len(text) > MAX_PROMPT_CHARACTERS:
+            raise RequestError(
+                field, f"has {len(text)} characters, at most {MAX_PROMPT_CHARACTERS} are read"
+            )
+    width = defaults.width if width is None else width
+    height = defaults.height if height is None else height
+    _check_size(variant, width, height)
+    steps = defaults.steps if steps is None else steps
+    _check_range("steps", steps, 1, MAX_STEPS)
+    _check_range("num_images", num_images, 1, MAX_IMAGES)
+    if seed is None:
+        seed = secrets.randbelow(2**32)
+    _check_range("seed", seed, 0, MAX_SEED - MAX_IMAGES)
+
+    if guidance is not None and not variant.transformer.guidance_embed:
+        raise RequestError(
+            "guidance",
+            f"{guidance:g} would have no effect: {variant.id} is not told a guidance scale; "
+            "leave it out, or use true_cfg",
+        )
+    guidance = defaults.guidance if guidance is None else guidance
+    if guidance is not None:
+        _check_finite("guidance", guidance, 0, 100)
+    true_cfg = defaults.true_cfg if true_cfg is None else true_cfg
+    _check_finite("true_cfg", true_cfg, 1, 100)
+    if negative_prompt and true_cfg == 1:
+        raise RequestError(
+            "negative_prompt", "has no effect at true_cfg 1; set true_cfg above 1, for example 2"
+        )
+    solver = defaults.solver if solver is None else solver
+    if solver not in SOLVERS:
+        raise RequestError(
+            "solver", f"{solver!r} is not one of {', '.join(SOLVERS)}{nearest(solver, SOLVERS)}"
+        )
+    return ImageRequest(
+        model=variant.id,
+        prompt=prompt,
+        negative_prompt=negative_prompt or "",
+        width=width,
+        height=height,
+        steps=steps,
+        guidance=guidance,
+        true_cfg=true_cfg,
+        seed=seed,
+        num_images=num_images,
+        solver=solver,
+    )
+
+
+def _check_size(variant: Variant, width: int, height: int) -> None:
+    multiple = variant.size_multiple
+    for field, side in (("width", width), ("height", height)):
+        if side <= 0 or side % multiple:
+            near = max(multiple, round(side / multiple) * multiple)
+            raise RequestError(
+                field, f"{side} is not a positive multiple of {multiple}; nearest: {near}"
+            )
+    if width * height > variant.max_pixels:
+        shrink = math.sqrt(variant.max_pixels / (width * height))
+        sides = [
+            max(multiple, int(side * shrink) // multiple * multiple) for side in (width, height)
+        ]
+        raise RequestError(
+            "size",
+            f"{width}x{height} is more than the {variant.max_pixels} pixels that {variant.id} "
+            f"draws; nearest: {sides[0]}x{sides[1]}",
+        )
+
+
+def _check_range(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        near = min(max(value, low), high)
+        raise RequestError(field, f"{value} is not from {low} to {high}; nearest: {near}")
+
+
+def _check_finite(field: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        near = min(max(value, low), high) if math.isfinite(value) else low
+        raise RequestError(field, f"{value:g} is not from {low:g} to {high:g}; nearest: {near:g}")

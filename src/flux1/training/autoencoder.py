@@ -1,0 +1,90 @@
+"""Objective: reconstruct pixels through a small, smooth latent space (Kingma & Welling 2014)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from flux1.model.autoencoder import Autoencoder
+from flux1.training.objective import ParameterGroups
+from flux1.training.scenes import render, sample_scene
+from flux1.training.sprites import Sprites
+
+
+def to_pixels(pictures: np.ndarray) -> Float[Tensor, "b 3 H W"]:
+    """uint8 pictures (b, H, W, 3) to floats in [-1, 1]."""
+    return rearrange(torch.from_numpy(pictures).float() / 127.5 - 1, "b h w c -> b c h w")
+
+
+def edges(x: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor]:
+    """Horizontal and vertical differences: an error here is a blurred or displaced line."""
+    return x[..., :, 1:] - x[..., :, :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def start_precise(model: Autoencoder) -> None:
+    """Begin with a narrow posterior (standard deviation e^-3): noise of unit width at the start
+    hides the signal from the decoder, which then learns nothing for hundreds of steps."""
+    bias = model.encoder.conv_out.bias
+    assert bias is not None
+    with torch.no_grad():
+        bias[model.config.latent_channels :] = -6.0
+
+
+@dataclass
+class AutoencoderObjective:
+    """L1 on pixels and on their differences, and a KL term that keeps the latents near N(0, 1)."""
+
+    model: Autoencoder
+    sprites: Sprites
+    batch_size: int
+    seed: int
+    picture_size: int = 128
+    crop_size: int = 64
+    kl_weight: float = 1e-3
+    edge_weight: float = 0.5
+
+    def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
+        """Crops of fresh scenes: the network is convolutional, crops teach it as well."""
+        rng = np.random.default_rng([self.seed, step])
+        crops = []
+        for _ in range(self.batch_size):
+            picture = render(sample_scene(rng), self.sprites, self.picture_size, rng)
+            y, x = rng.integers(0, self.picture_size - self.crop_size + 1, 2)
+            crops.append(picture[y : y + self.crop_size, x : x + self.crop_size])
+        return to_pixels(np.stack(crops)).contiguous(memory_format=torch.channels_last)
+
+    def loss(
+        self, batch: Float[Tensor, "b 3 H W"], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        mean, logvar = self.model.posterior(batch)
+        logvar = logvar.clamp(-20, 10)
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        decoded = self.model.decoder(mean + torch.exp(0.5 * logvar) * noise)
+        pixel = F.l1_loss(decoded, batch)
+        edge = sum(F.l1_loss(a, b) for a, b in zip(edges(decoded), edges(batch), strict=True))
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        loss = pixel + self.edge_weight * edge + self.kl_weight * kl
+        psnr = -10 * torch.log10(F.mse_loss(decoded.detach(), batch) / 4)
+        return loss, {"psnr": psnr.item(), "kl": kl.item(), "latent_std": mean.std().item()}
+
+    def groups(self) -> ParameterGroups:
+        kernels = [p for p in self.model.parameters() if p.ndim == 4]
+        return ParameterGroups(kernels, [p for p in self.model.parameters() if p.ndim != 4])
+
+    @torch.no_grad()
+    def preview(self, model: Autoencoder) -> Image.Image:
+        """Pictures above, their reconstructions below."""
+        rng = np.random.default_rng([self.seed, 2**31])
+        pictures = np.stack(
+            [render(sample_scene(rng), self.sprites, self.picture_size, rng) for _ in range(8)]
+        )
+        decoded = model.decode(model.encode(to_pixels(pictures))).clamp(-1, 1)
+        rows = [rearrange(pictures, "b h w c -> h (b w) c")]
+        back = ((decoded + 1) * 127.5).round().byte().numpy()
+        rows.append(rearrange(back, "b c h w -> h (b w) c"))
+        return Image.fromarray(np.concatenate(rows))

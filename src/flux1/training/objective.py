@@ -1,0 +1,40 @@
+"""What the loop needs to know of an objective."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class ParameterGroups:
+    """Which parameters Muon moves; AdamW moves the rest."""
+
+    matrices: list[nn.Parameter]
+    others: list[nn.Parameter]
+
+
+@runtime_checkable
+class Objective(Protocol[Network]):
+    """One thing to learn: the network, its loss, and a picture of how far it is."""
+
+    @property
+    def model(self) -> Network: ...
+
+    def batch(self, step: int) -> Any:
+        """The inputs of a step; a pure function, so that a resumed run sees the same."""
+        ...
+
+    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Scalar loss and named figures for the log. All randomness comes from `generator`."""
+        ...
+
+    def groups(self) -> ParameterGroups: ...
+
+    def preview(self, model: Network) -> Image.Image:
+        """A sheet of pictures drawn with `model` (the averaged weights)."""
+        ...

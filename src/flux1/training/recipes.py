@@ -1,0 +1,182 @@
+"""Recipes: everything that makes a shipped file from nothing, as one TOML file and four stages.
+
+    sprites -> autoencoder -> encoded scenes -> transformer -> a folder that `flux1` loads
+
+A stage whose result lies in the run's folder is not done again, so an interrupted run goes on
+where it stopped.
+"""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.torch import load_file, save_file
+
+from flux1.errors import DataError, nearest
+from flux1.model.autoencoder import Autoencoder
+from flux1.model.transformer import Transformer
+from flux1.pipeline.encode import SentenceTextEncoder
+from flux1.training.autoencoder import AutoencoderObjective, start_precise
+from flux1.training.data import LatentCache, latent_statistics, prepare_cache
+from flux1.training.loop import LoopSettings, train
+from flux1.training.rectified_flow import RectifiedFlowObjective, initialise
+from flux1.training.sprites import Sprites, prepare_sprites
+from flux1.training.text import fetch_sentence_model
+from flux1.variants import SentenceText, Variant, find
+from flux1.weights.save import save_model_folder
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class AutoencoderStage:
+    """`kl_weight` and `edge_weight` beside the L1 loss of `crop_size` crops."""
+
+    loop: LoopSettings
+    crop_size: int = 64
+    kl_weight: float = 1e-3
+    edge_weight: float = 0.5
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class TransformerStage:
+    """`scenes` are composed and encoded once; `caption_dropout` of the captions become empty."""
+
+    loop: LoopSettings
+    scenes: int
+    caption_dropout: float = 0.1
+    preview_prompts: tuple[str, ...] = ("a red apple on a blue background",)
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training, from the names of packages to a folder of weights."""
+
+    name: str
+    variant: str
+    picture_size: int
+    seed: int
+    autoencoder: AutoencoderStage
+    transformer: TransformerStage
+    __pydantic_config__ = _STRICT
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the project."""
+    folder = resources.files("flux1.training") / "recipes"
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """A recipe of the project by name, or any by its .toml file (DataError says what is wrong)."""
+    if name_or_path in recipe_names():
+        text = (resources.files("flux1.training") / "recipes" / f"{name_or_path}.toml").read_text()
+    elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text()
+    else:
+        known = recipe_names()
+        raise DataError(
+            f"recipe: no recipe and no .toml file {name_or_path!r}{nearest(name_or_path, known)}; "
+            f"known: {', '.join(known)}"
+        )
+    try:
+        return TypeAdapter(Recipe).validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as failure:
+        raise DataError(f"recipe: {name_or_path} is not TOML: {failure}") from failure
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"recipe: {name_or_path}: {where}: {first['msg']}") from failure
+
+
+def make(recipe: Recipe, folder: Path, console: Console) -> Path:
+    """Run all stages in `folder`; returns the finished model's folder (loadable by its path)."""
+    variant = find(recipe.variant)
+    if not isinstance(variant.text, SentenceText):
+        raise DataError(f"recipe: {recipe.name}: {variant.id} has no sentence encoder to train on")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    sprites_path = folder / "sprites.npz"
+    if not sprites_path.exists():
+        console.print("1/4  fetching and rendering the drawings")
+        prepare_sprites(sprites_path)
+    sprites = Sprites.open(sprites_path)
+    language = fetch_sentence_model(folder / "text", variant.text.bert)
+    text = SentenceTextEncoder(language.bert, language.tokenizer, variant.text.max_tokens)
+
+    console.print("2/4  autoencoder")
+    autoencoder = make_autoencoder(recipe, variant, sprites, folder / "autoencoder", console)
+
+    cache_path = folder / "scenes.safetensors"
+    if not cache_path.exists():
+        console.print("3/4  composing and encoding scenes")
+        with Progress(console=console) as progress:
+            prepare_cache(
+                cache_path, autoencoder, text, sprites, recipe.picture_size,
+                recipe.transformer.scenes, recipe.seed, progress,
+            )  # fmt: skip
+
+    console.print("4/4  transformer")
+    transformer = make_transformer(recipe, variant, autoencoder, text, cache_path, folder, console)
+    model_folder = folder / "model"
+    save_model_folder(model_folder, variant, transformer, autoencoder, language)
+    return model_folder
+
+
+def make_autoencoder(
+    recipe: Recipe, variant: Variant, sprites: Sprites, folder: Path, console: Console
+) -> Autoencoder:
+    """Train (or go on, or read the finished one), then measure the latents' shift and scale."""
+    stage, finished = recipe.autoencoder, folder / "autoencoder.safetensors"
+    torch.manual_seed(recipe.seed)
+    raw = dataclasses.replace(variant.autoencoder, scale_factor=1.0, shift_factor=0.0)
+    model = Autoencoder(raw)
+    if finished.exists():
+        model.load_state_dict(load_file(finished))
+    else:
+        start_precise(model)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        objective = AutoencoderObjective(
+            model, sprites, stage.loop.batch_size,
+            recipe.seed, recipe.picture_size, stage.crop_size, stage.kl_weight, stage.edge_weight,
+        )  # fmt: skip
+        averaged = train(objective, stage.loop, folder, console)
+        state = {k: v.contiguous() for k, v in averaged.state_dict().items()}
+        save_file(state, finished)
+        model.load_state_dict(state)
+    model.eval().requires_grad_(False)
+    shift, scale = latent_statistics(model, sprites, recipe.picture_size, recipe.seed)
+    model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
+    return model
+
+
+def make_transformer(
+    recipe: Recipe,
+    variant: Variant,
+    autoencoder: Autoencoder,
+    text: SentenceTextEncoder,
+    cache_path: Path,
+    folder: Path,
+    console: Console,
+) -> Transformer:
+    """Train (or go on with) the transformer on the encoded scenes; returns the averaged one."""
+    stage = recipe.transformer
+    torch.manual_seed(recipe.seed)
+    model = Transformer(variant.transformer)
+    initialise(model)
+    side = recipe.picture_size // variant.size_multiple
+    objective = RectifiedFlowObjective(
+        model, LatentCache.open(cache_path), autoencoder, text(list(stage.preview_prompts)),
+        stage.loop.batch_size, recipe.seed, stage.caption_dropout, (side, side),
+    )  # fmt: skip
+    return train(objective, stage.loop, folder / "transformer", console)

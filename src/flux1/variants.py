@@ -1,0 +1,196 @@
+"""What a model is: one frozen row each. Code asks a row's fields, never its name."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from flux1.errors import UnknownModelError, nearest
+from flux1.model.config import (
+    AutoencoderConfig,
+    BertConfig,
+    ClipConfig,
+    T5Config,
+    TransformerConfig,
+)
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The terms that a model's weights carry, and what they ask of whoever runs it."""
+
+    name: str
+    url: str
+    commercial_use: bool
+    duties: str = ""
+
+
+APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial_use=True)
+MIT = Licence("MIT", "https://opensource.org/license/mit", commercial_use=True)
+DEV_NON_COMMERCIAL = Licence(
+    "FLUX.1 [dev] Non-Commercial License",
+    "https://huggingface.co/black-forest-labs/FLUX.1-dev/blob/main/LICENSE.md",
+    commercial_use=False,
+    duties="non-commercial use; filter or review what it draws; "
+    "disclose AI generation where the law asks",
+)
+
+
+@dataclass(frozen=True)
+class FluxText:
+    """CLIP for the pooled vector, T5 for the sequence."""
+
+    clip: ClipConfig
+    t5: T5Config
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class SentenceText:
+    """One sentence encoder for both slots."""
+
+    bert: BertConfig
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request gets where it does not say."""
+
+    width: int
+    height: int
+    steps: int
+    guidance: float | None  # the embedded scale; None where the network has no such input
+    true_cfg: float = 1.0
+    solver: str = "euler"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model: shapes, how it is sampled, where its weights come from.
+
+    `weights` says how they are found: in the package, among the user's files, or drawn at random
+    from a fixed seed (a network for tests that needs no file).
+    """
+
+    id: str
+    title: str
+    transformer: TransformerConfig
+    autoencoder: AutoencoderConfig
+    text: FluxText | SentenceText
+    defaults: Defaults
+    licence: Licence
+    weights: Literal["shipped", "local", "random"]
+    time_shift: bool = True
+    max_pixels: int = 2048 * 2048
+    aliases: tuple[str, ...] = ()
+    repository: str | None = None
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides must be multiples of this: one token is a 2x2 patch of latents."""
+        return 2 * self.autoencoder.downscale
+
+
+_FLUX_TEXT = FluxText(ClipConfig(), T5Config(), max_tokens=512)
+_FLUX_DEFAULTS = Defaults(width=1024, height=1024, steps=28, guidance=3.5)
+
+FLUX_DEV = Variant(
+    id="flux-dev",
+    title="FLUX.1 [dev], 12 B, guidance-distilled",
+    transformer=TransformerConfig(),
+    autoencoder=AutoencoderConfig(),
+    text=_FLUX_TEXT,
+    defaults=_FLUX_DEFAULTS,
+    licence=DEV_NON_COMMERCIAL,
+    weights="local",
+    aliases=("dev", "FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
+    repository="black-forest-labs/FLUX.1-dev",
+)
+FLUX_KREA = Variant(
+    id="flux-krea",
+    title="FLUX.1 Krea [dev], 12 B, tuned for photographs",
+    transformer=TransformerConfig(),
+    autoencoder=AutoencoderConfig(),
+    text=_FLUX_TEXT,
+    defaults=Defaults(width=1024, height=1024, steps=28, guidance=4.5),
+    licence=DEV_NON_COMMERCIAL,
+    weights="local",
+    aliases=("krea", "flux-dev-krea", "FLUX.1-Krea-dev", "black-forest-labs/FLUX.1-Krea-dev"),
+    repository="black-forest-labs/FLUX.1-Krea-dev",
+)
+FLUX_SCHNELL = Variant(
+    id="flux-schnell",
+    title="FLUX.1 [schnell], 12 B, 1 to 4 steps",
+    transformer=TransformerConfig(guidance_embed=False),
+    autoencoder=AutoencoderConfig(),
+    text=FluxText(ClipConfig(), T5Config(), max_tokens=256),
+    defaults=Defaults(width=1024, height=1024, steps=4, guidance=None),
+    licence=APACHE,
+    weights="local",
+    time_shift=False,
+    aliases=("schnell", "FLUX.1-schnell", "black-forest-labs/FLUX.1-schnell"),
+    repository="black-forest-labs/FLUX.1-schnell",
+)
+FLUX_MINI = Variant(
+    id="flux-mini",
+    title="flux-mini, 14 M, illustrations at 128x128, shipped",
+    transformer=TransformerConfig(
+        vec_in_dim=384,
+        context_in_dim=384,
+        hidden_size=256,
+        num_heads=4,
+        depth=2,
+        depth_single_blocks=9,
+        axes_dim=(8, 28, 28),
+        guidance_embed=False,
+    ),
+    autoencoder=AutoencoderConfig(
+        channels=24,
+        channel_mult=(1, 2, 4, 4),
+        res_blocks=1,
+        norm_groups=8,
+        scale_factor=0.79804935,
+        shift_factor=-0.08650319,
+    ),
+    text=SentenceText(BertConfig(), max_tokens=32),
+    defaults=Defaults(width=128, height=128, steps=24, guidance=None, true_cfg=3.0),
+    licence=APACHE,
+    weights="shipped",
+    max_pixels=256 * 256,
+    aliases=("mini",),
+)
+TINY = Variant(
+    id="tiny",
+    title="random weights of all the right shapes, for tests",
+    transformer=TransformerConfig(
+        vec_in_dim=32,
+        context_in_dim=32,
+        hidden_size=64,
+        num_heads=4,
+        depth=1,
+        depth_single_blocks=1,
+        axes_dim=(4, 6, 6),
+    ),
+    autoencoder=AutoencoderConfig(
+        channels=8, channel_mult=(1, 1, 2, 2), res_blocks=1, norm_groups=4
+    ),
+    text=SentenceText(
+        BertConfig(hidden_size=32, intermediate_size=64, num_layers=1, num_heads=2), max_tokens=32
+    ),
+    defaults=Defaults(width=64, height=64, steps=4, guidance=3.5),
+    licence=APACHE,
+    weights="random",
+)
+
+VARIANTS: tuple[Variant, ...] = (FLUX_MINI, FLUX_DEV, FLUX_KREA, FLUX_SCHNELL, TINY)
+DEFAULT = FLUX_MINI
+
+
+def find(name: str) -> Variant:
+    """The variant of this id or alias, in any case (UnknownModelError names the nearest one)."""
+    table = {key.lower(): variant for variant in VARIANTS for key in (variant.id, *variant.aliases)}
+    if name.lower() in table:
+        return table[name.lower()]
+    known = ", ".join(variant.id for variant in VARIANTS)
+    raise UnknownModelError(
+        f"model: no model and no folder {name!r}{nearest(name.lower(), table)}; known: {known}"
+    )

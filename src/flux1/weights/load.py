@@ -1,0 +1,306 @@
+"""Files to networks: built without memory, then given the tensors, checked by name and shape."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from flux1.errors import WeightsError
+from flux1.model.autoencoder import Autoencoder
+from flux1.model.config import AutoencoderConfig, BertConfig, TransformerConfig
+from flux1.model.text import BertText, ClipText, T5Text
+from flux1.model.transformer import Transformer
+from flux1.variants import FluxText, SentenceText
+from flux1.weights import names
+from flux1.weights.quantize import SCHEME, dequantize_rows
+from flux1.weights.safetensors import FileTensors
+from flux1.weights.sources import Source, verify
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+Network = TypeVar("Network", bound=nn.Module)
+Config = TypeVar("Config")
+Device = torch.device | str
+
+RANDOM_SEED = 0  # of the variants whose weights are drawn, not read
+
+
+@dataclass(frozen=True)
+class FluxTextParts:
+    """FLUX.1's text networks and their tokenizers."""
+
+    clip: ClipText
+    t5: T5Text
+    clip_tokenizer: "PreTrainedTokenizerBase"
+    t5_tokenizer: "PreTrainedTokenizerBase"
+
+
+@dataclass(frozen=True)
+class SentenceTextParts:
+    """One sentence encoder and its tokenizer."""
+
+    bert: BertText
+    tokenizer: "Tokenizer"
+
+
+TextParts = FluxTextParts | SentenceTextParts
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that draws: networks in eval mode, without gradients."""
+
+    transformer: Transformer
+    autoencoder: Autoencoder
+    text: TextParts
+
+
+def load_model(source: Source, dtype: torch.dtype = torch.float32, device: Device = "cpu") -> Model:
+    """All networks of a source; of a random one, the same weights each time.
+
+    WeightsError, one line, if a file is damaged or of another model.
+    """
+    variant, files = source.variant, source.files
+    verify(source)
+    text = load_text(source, dtype, device)
+    if files is None:
+        return Model(
+            random_transformer(variant.transformer, RANDOM_SEED).to(device=device, dtype=dtype),
+            random_autoencoder(variant.autoencoder, RANDOM_SEED).to(device=device, dtype=dtype),
+            text,
+        )
+    return Model(
+        load_transformer(files.transformer, variant.transformer, dtype, device),
+        load_autoencoder(files.autoencoder, variant.autoencoder, dtype, device),
+        text,
+    )
+
+
+def networks(model: Model) -> list[nn.Module]:
+    """The networks of a model, tokenizers left out."""
+    text = model.text
+    encoders = [text.clip, text.t5] if isinstance(text, FluxTextParts) else [text.bert]
+    return [model.transformer, model.autoencoder, *encoders]
+
+
+def load_transformer(
+    path: Path, config: TransformerConfig, dtype: torch.dtype, device: Device = "cpu"
+) -> Transformer:
+    """A transformer from a file or a folder of shards, in BFL's or diffusers' names.
+
+    WeightsError, naming the path, if the file is damaged or holds another model.
+    """
+    with _of(path):
+        state = _read(path)
+        if "x_embedder.weight" in state:
+            state = names.transformer_from_diffusers(state, config)
+        return _assign(_empty(Transformer, config), state, dtype, device)
+
+
+def load_autoencoder(
+    path: Path, config: AutoencoderConfig, dtype: torch.dtype, device: Device = "cpu"
+) -> Autoencoder:
+    """An autoencoder from a file or a folder, in BFL's or diffusers' names. Errors as above."""
+    with _of(path):
+        state = _read(path)
+        if "decoder.conv_norm_out.weight" in state:
+            state = names.autoencoder_from_diffusers(state, config)
+        return _assign(_empty(Autoencoder, config), state, dtype, device)
+
+
+def load_text(
+    source: Source, dtype: torch.dtype = torch.float32, device: Device = "cpu"
+) -> TextParts:
+    """The text networks and tokenizers of a source. Errors as above."""
+    text, files = source.variant.text, source.files
+    if files is None:
+        parts = random_text(text, RANDOM_SEED)
+        parts.bert.to(device=device, dtype=dtype)
+        return parts
+    if isinstance(text, FluxText):
+        clip_path, t5_path = files.text
+        clip_folder, t5_folder = files.tokenizers
+        with _of(clip_path):
+            clip_state = names.clip_names(_read(clip_path))
+            clip = _assign(_empty(ClipText, text.clip), clip_state, dtype, device)
+        with _of(t5_path):
+            t5_state = names.t5_names(_read(t5_path))
+            t5 = _assign(_empty(T5Text, text.t5), t5_state, dtype, device)
+        return FluxTextParts(
+            clip, t5, _transformers_tokenizer(clip_folder), _transformers_tokenizer(t5_folder)
+        )
+    (path,), (tokenizer,) = files.text, files.tokenizers
+    return SentenceTextParts(load_bert(path, text.bert, dtype, device), load_tokenizer(tokenizer))
+
+
+def load_bert(
+    path: Path, config: BertConfig, dtype: torch.dtype, device: Device = "cpu"
+) -> BertText:
+    """A sentence encoder from a file or a folder. Errors as above."""
+    with _of(path):
+        state = names.bert_names(_read(path))
+        return _assign(_empty(BertText, config), state, dtype, device)
+
+
+def load_tokenizer(file: Path) -> "Tokenizer":
+    """A `tokenizer.json`. WeightsError if it is none."""
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as failure:  # `tokenizers` raises bare Exception
+        raise WeightsError(f"{file}: not a tokenizer: {_first_line(failure)}") from failure
+
+
+def random_transformer(config: TransformerConfig, seed: int) -> Transformer:
+    """Weights that let every input through, the same for the same seed; no global state is used."""
+    return _randomise(_empty(Transformer, config), seed)
+
+
+def random_autoencoder(config: AutoencoderConfig, seed: int) -> Autoencoder:
+    """As `random_transformer`."""
+    return _randomise(_empty(Autoencoder, config), seed)
+
+
+def random_text(config: FluxText | SentenceText, seed: int) -> SentenceTextParts:
+    """A random sentence encoder, and a tokenizer whose words are bytes: it needs no file.
+
+    ValueError for FLUX.1's pair of encoders: no random variant has it.
+    """
+    if isinstance(config, FluxText):
+        raise ValueError("random text weights exist for SentenceText, not for FluxText")
+    return SentenceTextParts(_randomise(_empty(BertText, config.bert), seed), _byte_tokenizer())
+
+
+def count(build: Callable[[Config], nn.Module], config: Config) -> tuple[int, int]:
+    """(numbers, tensors) that a network learns, tied ones once; takes no memory."""
+    parameters = list(_empty(build, config).parameters())
+    return sum(parameter.numel() for parameter in parameters), len(parameters)
+
+
+@contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """Say which file an error is about."""
+    try:
+        yield
+    except WeightsError as failure:
+        if str(path) in str(failure):
+            raise
+        raise WeightsError(f"{path}: {failure}") from failure
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    """The tensors at `path`, dequantised where its metadata says that they are quantised."""
+    tensors = FileTensors(path)
+    scheme = tensors.metadata.get("quantization")
+    if scheme is None:
+        return tensors
+    if scheme != SCHEME:
+        raise WeightsError(f"{path}: quantization {scheme!r} is not known; {SCHEME!r} is")
+    return dequantize_rows(tensors)
+
+
+def _empty(build: Callable[[Config], Network], config: Config) -> Network:
+    """A network of shapes alone."""
+    with torch.device("meta"):
+        return build(config).eval().requires_grad_(False)
+
+
+def _assign(
+    network: Network, state: Mapping[str, Tensor], dtype: torch.dtype, device: Device
+) -> Network:
+    """Give a network of shapes the tensors of `state`, cast and moved one at a time.
+
+    WeightsError lists names that are missing or unknown, then tensors of a wrong shape.
+    """
+    wanted = _parameter_names(network)
+    names.check_names(state.keys(), wanted)
+    wrong: list[str] = []
+    filled: dict[str, nn.Parameter] = {}
+    for name, aliases in wanted.items():
+        tensor, shape = state[name], network.get_parameter(name).shape
+        if tensor.shape != shape:
+            wrong.append(f"{name} {tuple(tensor.shape)}, not {tuple(shape)}")
+            continue
+        parameter = nn.Parameter(tensor.to(device=device, dtype=dtype), requires_grad=False)
+        filled |= dict.fromkeys(aliases, parameter)
+    if wrong:
+        raise WeightsError(f"wrong shape: {names.listed(wrong)}")
+    network.load_state_dict(filled, assign=True)
+    _fill_buffers(network, device)
+    return network
+
+
+def _parameter_names(network: nn.Module) -> dict[str, list[str]]:
+    """The first name of each parameter, and all the names that it has (T5's embedding has two)."""
+    aliases: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        aliases[id(parameter)].append(name)
+    return {group[0]: group for group in aliases.values()}
+
+
+def _fill_buffers(network: nn.Module, device: Device) -> None:
+    """Give the constants that `transformers` computes when it builds, and no file holds, their
+    values: a network built on the meta device has their shapes only."""
+    for name, buffer in list(network.named_buffers()):
+        module, _, attribute = name.rpartition(".")
+        if attribute == "position_ids":
+            value = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+        elif attribute == "token_type_ids":
+            value = torch.zeros(buffer.shape, dtype=buffer.dtype, device=device)
+        else:
+            raise NotImplementedError(f"the value of buffer {name} is not known")
+        network.get_submodule(module).register_buffer(attribute, value, persistent=False)
+
+
+@torch.no_grad()
+def _randomise(network: Network, seed: int) -> Network:
+    """Draw weights: matrices and kernels with variance 1 / inputs, biases small, norms near 1."""
+    generator = torch.Generator().manual_seed(seed)
+    network.to_empty(device="cpu")
+    for name in _parameter_names(network):
+        parameter = network.get_parameter(name)
+        parameter.normal_(generator=generator)
+        if parameter.ndim > 1:
+            parameter.div_(parameter[0].numel() ** 0.5)
+        elif name.endswith("bias"):
+            parameter.mul_(0.02)
+        else:
+            parameter.mul_(0.1).add_(1.0)
+    _fill_buffers(network, "cpu")
+    return network
+
+
+def _transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as failure:  # so does what is built on it
+        raise WeightsError(f"{folder}: not a tokenizer: {_first_line(failure)}") from failure
+
+
+def _byte_tokenizer() -> "Tokenizer":
+    """[CLS], the bytes of the text, [SEP]: the frame of BERT's tokenizer over 256 words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[CLS]", "[SEP]", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    ids = {word: i for i, word in enumerate(words)}
+    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
+    )
+    return tokenizer
+
+
+def _first_line(failure: Exception) -> str:
+    return (str(failure).splitlines() or [type(failure).__name__])[0]

@@ -1,0 +1,292 @@
+"""One table of names, read in both directions: BFL's (ours) and diffusers'; no torch network here.
+
+Transformer: diffusers splits the fused `qkv` and `linear1`, and swaps the two halves of the last
+modulation (theirs is scale, shift; BFL's is shift, scale). Autoencoder: diffusers numbers the
+decoder's levels from the latents up, and keeps the attention's 1x1 convolutions as linears.
+Every function is total: a name that the table does not hold, or that the state lacks, is an error.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from flux1.errors import WeightsError
+from flux1.model.config import AutoencoderConfig, TransformerConfig
+from flux1.weights.lazy import LazyTensors
+
+SHOWN = 5  # names listed in an error
+
+
+@dataclass(frozen=True)
+class Line:
+    """One tensor of BFL's and the tensors of diffusers' that hold the same numbers."""
+
+    bfl: str
+    diffusers: tuple[str, ...]
+    form: Literal["same", "fused", "swapped", "kernel"] = "same"
+    rows: tuple[int, ...] = ()  # of each part of a fused tensor
+
+
+def transformer_table(config: TransformerConfig) -> list[Line]:
+    """Every tensor of a transformer of this shape: 780 lines for dev, 776 for schnell."""
+    return list(_transformer_lines(config))
+
+
+def autoencoder_table(config: AutoencoderConfig) -> list[Line]:
+    """Every tensor of an autoencoder of this shape: 244 lines for FLUX.1's."""
+    return list(_autoencoder_lines(config))
+
+
+def transformer_to_diffusers(
+    state: Mapping[str, Tensor], config: TransformerConfig
+) -> Mapping[str, Tensor]:
+    """BFL's names to diffusers', each tensor computed when asked for.
+
+    WeightsError lists unknown and missing names; so do the three functions below.
+    """
+    return _to_diffusers(state, transformer_table(config))
+
+
+def transformer_from_diffusers(
+    state: Mapping[str, Tensor], config: TransformerConfig
+) -> Mapping[str, Tensor]:
+    """Diffusers' names to BFL's, each tensor computed when asked for."""
+    return _from_diffusers(state, transformer_table(config))
+
+
+def autoencoder_to_diffusers(
+    state: Mapping[str, Tensor], config: AutoencoderConfig
+) -> Mapping[str, Tensor]:
+    """BFL's names to diffusers', each tensor computed when asked for."""
+    return _to_diffusers(state, autoencoder_table(config))
+
+
+def autoencoder_from_diffusers(
+    state: Mapping[str, Tensor], config: AutoencoderConfig
+) -> Mapping[str, Tensor]:
+    """Diffusers' names to BFL's, each tensor computed when asked for."""
+    return _from_diffusers(state, autoencoder_table(config))
+
+
+def clip_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A CLIP text file, with or without the `text_model.` prefix, to ClipText's names."""
+    extras = {"embeddings.position_ids", "text_projection.weight", "logit_scale"}
+    return _text_names(state, "text_model.", "text_model.", extras)
+
+
+def t5_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A T5 encoder file to T5Text's names. The embedding, tied, may have either name, or both."""
+    shared, tied = "shared.weight", "encoder.embed_tokens.weight"
+    if shared not in state and tied in state:
+        state = LazyTensors(
+            {shared if name == tied else name: partial(state.__getitem__, name) for name in state}
+        )
+    return _text_names(state, "", "t5.", {tied})
+
+
+def bert_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A BERT file, with or without the `bert.` prefix, to BertText's names (no pooling layer)."""
+    extras = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
+    return _text_names(state, "bert.", "bert.", extras)
+
+
+def check_names(found: Collection[str], wanted: Collection[str]) -> None:
+    """WeightsError, one line, unless `found` and `wanted` hold the same names."""
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in found if name not in wanted]
+    faults = [
+        f"{kind} {len(names)} of {total} tensors: {listed(names)}"
+        for kind, names, total in (
+            ("missing", missing, len(wanted)),
+            ("unknown", unknown, len(found)),
+        )
+        if names
+    ]
+    if faults:
+        raise WeightsError("; ".join(faults))
+
+
+def listed(names: list[str]) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _linear(
+    bfl: str,
+    *diffusers: str,
+    form: Literal["same", "fused", "swapped"] = "same",
+    rows: tuple[int, ...] = (),
+) -> Iterator[Line]:
+    """Weight and bias: rows of the one are entries of the other, so both move alike."""
+    for kind in ("weight", "bias"):
+        yield Line(f"{bfl}.{kind}", tuple(f"{name}.{kind}" for name in diffusers), form, rows)
+
+
+def _transformer_lines(config: TransformerConfig) -> Iterator[Line]:
+    width = config.hidden_size
+    thirds = (width, width, width)
+
+    yield from _linear("img_in", "x_embedder")
+    yield from _linear("txt_in", "context_embedder")
+    embedders = {"time_in": "timestep_embedder", "vector_in": "text_embedder"}
+    if config.guidance_embed:
+        embedders["guidance_in"] = "guidance_embedder"
+    for ours, theirs in embedders.items():
+        yield from _linear(f"{ours}.in_layer", f"time_text_embed.{theirs}.linear_1")
+        yield from _linear(f"{ours}.out_layer", f"time_text_embed.{theirs}.linear_2")
+
+    streams = (
+        # ours, modulation, q k v, normed q k, out, mlp
+        ("img", "norm1", ("to_q", "to_k", "to_v"), ("norm_q", "norm_k"), "to_out.0", "ff"),
+        (
+            "txt",
+            "norm1_context",
+            ("add_q_proj", "add_k_proj", "add_v_proj"),
+            ("norm_added_q", "norm_added_k"),
+            "to_add_out",
+            "ff_context",
+        ),
+    )
+    for i in range(config.depth):
+        ours, theirs = f"double_blocks.{i}", f"transformer_blocks.{i}"
+        for stream, norm, qkv, (norm_q, norm_k), out, mlp in streams:
+            attn = f"{ours}.{stream}_attn"
+            parts = [f"{theirs}.attn.{part}" for part in qkv]
+            yield from _linear(f"{ours}.{stream}_mod.lin", f"{theirs}.{norm}.linear")
+            yield from _linear(f"{attn}.qkv", *parts, form="fused", rows=thirds)
+            yield Line(f"{attn}.norm.query_norm.scale", (f"{theirs}.attn.{norm_q}.weight",))
+            yield Line(f"{attn}.norm.key_norm.scale", (f"{theirs}.attn.{norm_k}.weight",))
+            yield from _linear(f"{attn}.proj", f"{theirs}.attn.{out}")
+            yield from _linear(f"{ours}.{stream}_mlp.0", f"{theirs}.{mlp}.net.0.proj")
+            yield from _linear(f"{ours}.{stream}_mlp.2", f"{theirs}.{mlp}.net.2")
+
+    for i in range(config.depth_single_blocks):
+        ours, theirs = f"single_blocks.{i}", f"single_transformer_blocks.{i}"
+        parts = [f"{theirs}.{part}" for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")]
+        yield from _linear(f"{ours}.modulation.lin", f"{theirs}.norm.linear")
+        yield from _linear(f"{ours}.linear1", *parts, form="fused", rows=(*thirds, config.mlp_size))
+        yield from _linear(f"{ours}.linear2", f"{theirs}.proj_out")
+        yield Line(f"{ours}.norm.query_norm.scale", (f"{theirs}.attn.norm_q.weight",))
+        yield Line(f"{ours}.norm.key_norm.scale", (f"{theirs}.attn.norm_k.weight",))
+
+    yield from _linear("final_layer.adaLN_modulation.1", "norm_out.linear", form="swapped")
+    yield from _linear("final_layer.linear", "proj_out")
+
+
+def _autoencoder_lines(config: AutoencoderConfig) -> Iterator[Line]:
+    levels = len(config.channel_mult)
+    widths = [config.channels * m for m in config.channel_mult]
+
+    for half in ("encoder", "decoder"):
+        yield from _linear(f"{half}.conv_in", f"{half}.conv_in")
+        yield from _linear(f"{half}.conv_out", f"{half}.conv_out")
+        yield from _linear(f"{half}.norm_out", f"{half}.conv_norm_out")
+        for i in (0, 1):
+            block = f"{half}.mid.block_{i + 1}"
+            yield from _resnet(block, f"{half}.mid_block.resnets.{i}", shortcut=False)
+        ours, theirs = f"{half}.mid.attn_1", f"{half}.mid_block.attentions.0"
+        yield from _linear(f"{ours}.norm", f"{theirs}.group_norm")
+        for conv, linear in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("proj_out", "to_out.0")):
+            yield Line(f"{ours}.{conv}.weight", (f"{theirs}.{linear}.weight",), "kernel")
+            yield Line(f"{ours}.{conv}.bias", (f"{theirs}.{linear}.bias",))
+
+    for level, width in enumerate(widths):
+        ours, theirs = f"encoder.down.{level}", f"encoder.down_blocks.{level}"
+        before = widths[level - 1] if level else config.channels
+        for j in range(config.res_blocks):
+            shortcut = j == 0 and before != width
+            yield from _resnet(f"{ours}.block.{j}", f"{theirs}.resnets.{j}", shortcut)
+        if level < levels - 1:
+            yield from _linear(f"{ours}.downsample.conv", f"{theirs}.downsamplers.0.conv")
+
+        ours, theirs = f"decoder.up.{level}", f"decoder.up_blocks.{levels - 1 - level}"
+        before = widths[min(level + 1, levels - 1)]
+        for j in range(config.res_blocks + 1):
+            shortcut = j == 0 and before != width
+            yield from _resnet(f"{ours}.block.{j}", f"{theirs}.resnets.{j}", shortcut)
+        if level > 0:
+            yield from _linear(f"{ours}.upsample.conv", f"{theirs}.upsamplers.0.conv")
+
+
+def _resnet(ours: str, theirs: str, shortcut: bool) -> Iterator[Line]:
+    for part in ("norm1", "conv1", "norm2", "conv2"):
+        yield from _linear(f"{ours}.{part}", f"{theirs}.{part}")
+    if shortcut:
+        yield from _linear(f"{ours}.nin_shortcut", f"{theirs}.conv_shortcut")
+
+
+def _to_diffusers(state: Mapping[str, Tensor], table: list[Line]) -> Mapping[str, Tensor]:
+    check_names(state.keys(), dict.fromkeys(line.bfl for line in table))
+    return LazyTensors(
+        {
+            name: partial(_part, state, line, i)
+            for line in table
+            for i, name in enumerate(line.diffusers)
+        }
+    )
+
+
+def _from_diffusers(state: Mapping[str, Tensor], table: list[Line]) -> Mapping[str, Tensor]:
+    check_names(state.keys(), dict.fromkeys(name for line in table for name in line.diffusers))
+    return LazyTensors({line.bfl: partial(_whole, state, line) for line in table})
+
+
+def _part(state: Mapping[str, Tensor], line: Line, i: int) -> Shaped[Tensor, "..."]:
+    """The i-th of diffusers' tensors of this line."""
+    whole = state[line.bfl]
+    if line.form == "fused":
+        _check_rows(line.bfl, whole, sum(line.rows))
+        return whole.split(line.rows)[i]
+    if line.form == "swapped":
+        return _swap_halves(whole)
+    if line.form == "kernel":
+        return whole.flatten(1)
+    return whole
+
+
+def _whole(state: Mapping[str, Tensor], line: Line) -> Shaped[Tensor, "..."]:
+    """BFL's tensor of this line."""
+    parts = [state[name] for name in line.diffusers]
+    if line.form == "fused":
+        for name, part, rows in zip(line.diffusers, parts, line.rows, strict=True):
+            _check_rows(name, part, rows)
+            if part.shape[1:] != parts[0].shape[1:]:
+                raise WeightsError(
+                    f"{name}: shape {tuple(part.shape)} does not go with {line.diffusers[0]}'s "
+                    f"{tuple(parts[0].shape)}"
+                )
+        return torch.cat(parts)
+    if line.form == "swapped":
+        return _swap_halves(parts[0])
+    if line.form == "kernel":
+        return parts[0].reshape(*parts[0].shape[:2], 1, 1)
+    return parts[0]
+
+
+def _check_rows(name: str, tensor: Tensor, rows: int) -> None:
+    if tensor.shape[0] != rows:
+        raise WeightsError(f"{name}: {tensor.shape[0]} rows, this model has {rows}")
+
+
+def _swap_halves(tensor: Shaped[Tensor, "two_d ..."]) -> Shaped[Tensor, "two_d ..."]:
+    first, second = tensor.chunk(2)
+    return torch.cat([second, first])
+
+
+def _text_names(
+    state: Mapping[str, Tensor], theirs: str, ours: str, extras: set[str]
+) -> Mapping[str, Tensor]:
+    """Strip the prefix `theirs` where it stands, leave `extras` out, add the prefix `ours`."""
+    return LazyTensors(
+        {
+            ours + bare: partial(state.__getitem__, name)
+            for name in state
+            if (bare := name.removeprefix(theirs)) not in extras
+        }
+    )

@@ -1,0 +1,212 @@
+"""Safetensors files: mapped, not read, and checked before a byte of a tensor is believed.
+
+The format (github.com/huggingface/safetensors): eight bytes of header length, little endian; the
+header, JSON, naming each tensor's dtype, shape and byte range; the bytes.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from flux1.errors import MissingWeightsError, OutputError, WeightsError
+from flux1.weights.lazy import LazyTensors
+
+MAX_HEADER = 100_000_000  # the format's own limit
+INDEX_SUFFIX = ".safetensors.index.json"
+STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' names of the one file
+
+
+class FileTensors(LazyTensors):
+    """The tensors of one file or of a folder's shards; each is mapped when asked for.
+
+    Reading does not copy: a tensor stays a view of the file until it is cast or moved.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`: a file, or a folder that holds one file or an index and its shards.
+
+        MissingWeightsError where a file is not there; WeightsError, naming the file, where it is
+        damaged, is of another format, or disagrees with its index.
+        """
+        self.path = path
+        self.files = expected_files(path)
+        absent = [str(file) for file in self.files if not file.is_file()]
+        if absent:
+            raise MissingWeightsError(f"missing {', '.join(absent)}")
+        self.metadata: dict[str, str] = {}
+        recipes: dict[str, Callable[[], Tensor]] = {}
+        for file in self.files:
+            header = read_header(file)
+            self.metadata |= header.pop("__metadata__", {})
+            try:
+                handle = safe_open(file, framework="pt", device="cpu")
+            except SafetensorError as failure:
+                raise WeightsError(f"{file}: damaged: {failure}") from failure
+            repeated = header.keys() & recipes.keys()
+            if repeated:
+                raise WeightsError(f"{file}: {min(repeated)} is in another shard too")
+            recipes |= {name: partial(handle.get_tensor, name) for name in header}
+        index = _index(path)
+        if index is not None:
+            odd = sorted(_weight_map(index).keys() ^ recipes.keys())
+            if odd:
+                raise WeightsError(f"{index}: disagrees with its shards about {', '.join(odd[:5])}")
+        super().__init__(recipes)
+
+
+def expected_files(path: Path, stem: str = "model") -> list[Path]:
+    """The safetensors files that make up `path`: a file itself, an index's shards, the one file in
+    a folder; `stem.safetensors` if the folder has none. They may be missing.
+
+    WeightsError if the folder holds several and no index.
+    """
+    if path.suffix == ".safetensors" and not path.is_dir():
+        return [path]
+    if index := _index(path):
+        return sorted({index.parent / shard for shard in _weight_map(index).values()})
+    usual = [path / f"{usual_stem}.safetensors" for usual_stem in STEMS]
+    files = [file for file in usual if file.is_file()] or sorted(path.glob("*.safetensors"))
+    shard = next((file for file in files if "-of-" in file.stem), None)
+    if shard is not None:
+        return [path / (shard.stem.split("-")[0] + INDEX_SUFFIX)]
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise WeightsError(f"{path}: holds several models and no index: {names}; keep one")
+    return files or [path / f"{stem}.safetensors"]
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file, after checking that the file can be what it says.
+
+    WeightsError if it is cut short, empty, of another format, or has an absurd header.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        if start == b"version ":
+            raise WeightsError(f"{file}: is a git-lfs pointer, not the weights; run 'git lfs pull'")
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or not 2 <= length <= MAX_HEADER or stream.read(1) != b"{":
+            raise WeightsError(f"{file}: not a safetensors file ({size} bytes)")
+        if 8 + length > size:
+            raise WeightsError(
+                f"{file}: truncated: {size} bytes, the header alone has {length}; download it again"
+            )
+        stream.seek(8)
+        text = stream.read(length)
+    try:
+        header = json.loads(text)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as failure:
+        raise WeightsError(f"{file}: its header is damaged; download it again") from failure
+    wanted = 8 + length + max(ends, default=0)
+    if size < wanted:
+        raise WeightsError(f"{file}: truncated: {size} of {wanted} bytes; download it again")
+    return dict(header)
+
+
+def write_tensors(
+    file: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write `state` beside `file`, then rename: a reader sees the old file or the new, never half.
+
+    The same tensors give the same bytes, as long as `metadata` has one entry at most (the library
+    writes several in no fixed order). OutputError if the place cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with _beside(file) as partial_file:
+        partial_file.touch()
+        mode = partial_file.stat().st_mode
+        save_file(tensors, partial_file, dict(metadata or {"format": "pt"}))
+        partial_file.chmod(mode)  # the library makes files that only their owner can read
+
+
+def write_sharded(
+    folder: Path, stem: str, state: Mapping[str, Tensor], max_shard_size: int
+) -> None:
+    """Write `stem.safetensors`, or, past `max_shard_size` bytes, numbered shards and their index.
+
+    A tensor larger than that gets a shard of its own. Files that an earlier save left under the
+    same stem are removed, so a folder never holds two models. OutputError if it cannot be written.
+    """
+    shards = list(_shards(state, max_shard_size))
+    count = len(shards)
+    names = [f"{stem}-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    if count == 1:
+        names = [f"{stem}.safetensors"]
+    for name, shard in zip(names, shards, strict=True):
+        write_tensors(folder / name, {key: state[key] for key in shard})
+    index = folder / (stem + INDEX_SUFFIX)
+    earlier = chain(folder.glob(f"{stem}.safetensors*"), folder.glob(f"{stem}-*-of-*.safetensors"))
+    for old in [old for old in earlier if old.name not in names]:
+        old.unlink()
+    if count > 1:
+        places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        total = sum(size for shard in shards for size in shard.values())
+        write_json(index, {"metadata": {"total_size": total}, "weight_map": places})
+
+
+def write_json(file: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON beside `file`, then rename. OutputError if the place cannot be written."""
+    with _beside(file) as partial_file:
+        partial_file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object. MissingWeightsError if the file is not there, WeightsError if it is none."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as failure:
+        raise MissingWeightsError(f"missing {file}") from failure
+    except ValueError as failure:
+        raise WeightsError(f"{file}: not a JSON file: {failure}") from failure
+    if not isinstance(value, dict):
+        raise WeightsError(f"{file}: holds a {type(value).__name__}, an object is needed")
+    return value
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    """A place next to `file` to write to; renamed to `file` at the end, gone after a failure."""
+    partial_file = file.with_name(file.name + ".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield partial_file
+        partial_file.replace(file)
+    except (OSError, SafetensorError) as failure:
+        with suppress(OSError):
+            partial_file.unlink()
+        raise OutputError(f"{file}: cannot be written: {failure}") from failure
+
+
+def _shards(state: Mapping[str, Tensor], max_bytes: int) -> Iterator[dict[str, int]]:
+    """Name and size of the tensors of each shard, filled in order."""
+    shard: dict[str, int] = {}
+    for name, tensor in state.items():
+        size = tensor.numel() * tensor.element_size()
+        if shard and sum(shard.values()) + size > max_bytes:
+            yield shard
+            shard = {}
+        shard[name] = size
+    yield shard
+
+
+def _index(path: Path) -> Path | None:
+    """The index in the folder `path`, if it has one of the usual names."""
+    indices = (path / (stem + INDEX_SUFFIX) for stem in STEMS)
+    return next((index for index in indices if index.is_file()), None)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise WeightsError(f"{index}: has no weight_map; download it again")
+    return places

@@ -1,0 +1,131 @@
+"""The command as a user runs it: a process, its output, its exit status, its files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+def flux1(*words, cwd=None, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "flux1", *map(str, words)],
+        capture_output=True, text=True, cwd=cwd, env=env, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    done = flux1(
+        "generate", "a red fox — été", "-o", folder / "fox.png", "--model", "tiny", "--seed", 7,
+        "--steps", 3, "--guidance", 2.5, "--solver", "heun", "--true-cfg", 2,
+        "--negative-prompt", "blur", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_generate_writes_the_picture_and_reports_it(drawn):
+    folder, report = drawn
+    assert Image.open(folder / "fox.png").size == (64, 64)
+    assert report["images"] == [{"file": str(folder / "fox.png"), "seed": 7}]
+    assert report["request"]["solver"] == "heun"
+    assert {p.name for p in folder.iterdir()} == {"fox.png"}
+
+
+def test_info_prints_the_whole_recipe_back(drawn):
+    folder, report = drawn
+    recipe = json.loads(flux1("info", folder / "fox.png", "--json").stdout)
+    request = {k: v for k, v in report["request"].items() if k != "num_images"}
+    assert recipe == recipe | request
+    assert recipe["model_hash"] == report["model_hash"]
+
+
+def test_the_command_that_info_prints_draws_the_same_picture(drawn, tmp_path):
+    import shlex
+
+    folder, _ = drawn
+    line = flux1("info", folder / "fox.png").stdout.split("again: ", 1)[1]
+    again = flux1(*shlex.split(line)[1:], "-o", tmp_path / "again.png")
+    assert again.returncode == 0, again.stderr
+    first, second = Image.open(folder / "fox.png"), Image.open(tmp_path / "again.png")
+    assert first.tobytes() == second.tobytes()
+
+
+def test_several_pictures_are_numbered_and_their_seeds_printed(tmp_path):
+    done = flux1(
+        "generate", "a fox", "-n", 2, "--seed", 5, "--steps", 1, "-m", "tiny",
+        "-o", tmp_path / "fox.webp",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"fox-0.webp", "fox-1.webp"}
+    assert "seed 5" in done.stderr
+    assert "seed 6" in done.stderr
+    recipe = json.loads(flux1("info", tmp_path / "fox-1.webp", "--json").stdout)
+    assert recipe["seed"] == 6
+
+
+def test_quiet_prints_nothing(tmp_path):
+    done = flux1("generate", "a fox", "--steps", 1, "-m", "tiny", "-q", "-o", tmp_path / "f.jpg")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert Image.open(tmp_path / "f.jpg").format == "JPEG"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generate", ""], "prompt: is empty"),
+        (["generate", "a fox", "--size", "100x64"], "not a positive multiple of 16; nearest: 96"),
+        (["generate", "a fox", "--size", "big"], "size: 'big' is not WIDTHxHEIGHT"),
+        (["generate", "a fox", "--size", "4096x4096"], "nearest: 256x256"),
+        (["generate", "a fox", "--steps", "-3"], "steps: -3 is not from 1 to 1000; nearest: 1"),
+        (["generate", "a fox", "-n", "0"], "num_images: 0 is not from 1 to 100"),
+        (["generate", "a fox", "-m", "flux-dve"], "did you mean 'flux-dev'"),
+        (["generate", "a fox", "-m", "flux-dev"], "huggingface.co/black-forest-labs/FLUX.1-dev"),
+        (["generate", "a fox", "--solver", "eulr"], "did you mean 'euler'"),
+        (["generate", "a fox", "-o", "fox.gif"], "the suffix must be one of .png"),
+        (["generate", "a fox", "-o", "/nowhere/fox.png"], "cannot write /nowhere/fox.png"),
+        (["generate", "a fox", "-o", "."], "is a folder; name a file"),
+        (["generate", "a fox", "--device", "cuda:9"], "device: cuda:9 is not on this machine"),
+        (["info", "nothing.png"], "there is no nothing.png"),
+        (["info", __file__], "is not a readable picture"),
+        (["train", "flux-mnii"], "did you mean 'flux-mini'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(words, message, tmp_path):
+    done = flux1(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_counts_the_published_parameters_and_tensors():
+    rows = {row["id"]: row for row in json.loads(flux1("models", "--json").stdout)}
+    counts = {i: (rows[i]["parameters"], rows[i]["tensors"]) for i in rows}
+    assert counts["flux-dev"] == (11_901_408_320, 780)
+    assert counts["flux-schnell"] == (11_891_178_560, 776)
+    assert rows["flux-dev"]["licence"]["commercial_use"] is False
+    assert rows["flux-mini"]["weights"] == "shipped"
+
+
+def test_help_and_import_do_not_load_torch():
+    code = "import sys, flux1, flux1.cli.main; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    shown = flux1("generate", "--help")
+    assert shown.returncode == 0
+    assert "--negative-prompt" in shown.stdout
+
+
+def test_every_command_and_option_stands_in_the_reference():
+    page = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
+    for name in ("generate", "info", "models", "train"):
+        assert f"## flux1 {name}" in page
+    import re
+
+    for option in re.findall(r"(--[a-z-]+)", flux1("generate", "--help").stdout):
+        assert option in page or option == "--help", option

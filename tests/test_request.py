@@ -1,0 +1,69 @@
+"""What a request accepts, fills in and refuses."""
+
+import dataclasses
+
+import pytest
+
+from flux1.errors import RequestError
+from flux1.request import make_request
+from flux1.variants import FLUX_DEV, FLUX_MINI, FLUX_SCHNELL
+
+
+def test_defaults_are_the_variants_own():
+    request = make_request(FLUX_DEV, "a fox", seed=3)
+    assert (request.width, request.height, request.steps) == (1024, 1024, 28)
+    assert (request.guidance, request.true_cfg, request.seed) == (3.5, 1.0, 3)
+
+
+def test_a_missing_seed_is_drawn_and_recorded():
+    seeds = {make_request(FLUX_DEV, "a fox").seed for _ in range(8)}
+    assert len(seeds) == 8
+
+
+def test_a_request_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_request(FLUX_DEV, "a fox").seed = 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("width", 1000, "width: 1000 is not a positive multiple of 16; nearest: 992"),
+        ("height", -16, "nearest: 16"),
+        ("width", 0, "width: 0 is not a positive multiple of 16"),
+        ("steps", -1, "steps: -1 is not from 1 to 1000; nearest: 1"),
+        ("steps", 0, "steps: 0"),
+        ("num_images", 0, "num_images: 0"),
+        ("seed", -5, "seed: -5"),
+        ("guidance", float("nan"), "guidance: nan"),
+        ("guidance", -1.0, "guidance: -1 is not from 0 to 100; nearest: 0"),
+        ("true_cfg", 0.5, "true_cfg: 0.5"),
+        ("solver", "eular", "did you mean 'euler'"),
+        ("negative_prompt", "blur", "negative_prompt: has no effect at true_cfg 1"),
+    ],
+)
+def test_bad_fields_are_named_with_their_value_and_a_good_one(field, value, words):
+    with pytest.raises(RequestError) as caught:
+        make_request(FLUX_DEV, "a fox", **{field: value})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n"])
+def test_an_empty_prompt_is_refused(prompt):
+    with pytest.raises(RequestError, match="prompt: is empty"):
+        make_request(FLUX_DEV, prompt)
+
+
+def test_too_many_pixels_name_the_nearest_size_of_the_same_shape():
+    with pytest.raises(RequestError, match="nearest: 256x256"):
+        make_request(FLUX_MINI, "a fox", width=1024, height=1024)
+    with pytest.raises(RequestError, match="nearest: 2880x1440"):
+        make_request(FLUX_DEV, "a fox", width=8192, height=4096)
+
+
+@pytest.mark.parametrize("variant", [FLUX_SCHNELL, FLUX_MINI])
+def test_guidance_is_refused_where_the_network_has_no_such_input(variant):
+    with pytest.raises(RequestError, match="would have no effect"):
+        make_request(variant, "a fox", guidance=3.5)
