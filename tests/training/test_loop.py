@@ -27,9 +27,8 @@ def settings(**changes):
 
 
 def objective(sprites):
-    return AutoencoderObjective(
-        random_autoencoder(TINY.autoencoder, 0), sprites, 2, 0, picture_size=32, crop_size=16
-    )
+    model = random_autoencoder(TINY.autoencoder, 0).train().requires_grad_(True)
+    return AutoencoderObjective(model, sprites, 2, 0, picture_size=32, crop_size=16)
 
 
 def test_a_run_stopped_and_resumed_is_bit_for_bit_the_run_that_was_not(sprites, tmp_path):
@@ -49,7 +48,10 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from synthetic import disc_sprites
-from training import test_loop
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location('test_loop', {tests!r} + '/training/test_loop.py')
+test_loop = module_from_spec(spec)
+spec.loader.exec_module(test_loop)
 test_loop.train(
     test_loop.objective(disc_sprites()), test_loop.settings(steps=60, checkpoint_every=1),
     Path({folder!r}), test_loop.SILENT,

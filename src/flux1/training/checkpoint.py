@@ -1,6 +1,7 @@
 """Checkpoints that resume bit for bit: written beside, then renamed; one file holds all state."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ def load_checkpoint(
         ema.load_state_dict(state["ema"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-    except (RuntimeError, KeyError, ValueError, EOFError) as failure:
+    except (RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as failure:
         raise DataError(
             f"{path} does not continue this run ({str(failure).splitlines()[0]}): "
             "train into another folder, or remove it to start again"
