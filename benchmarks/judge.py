@@ -35,7 +35,7 @@ from measures import COMPACT, background_colour, background_rgb, object_colour, 
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 TRAINING_SEED, CHECK_SEED = 71_001, 71_002
-SPRITES = Annotated[Path, typer.Option(help="The sprites file of `flux1 train sprites`.")]
+SPRITES = Annotated[Path, typer.Option(help="sprites.npz of a run of `flux1 train flux-mini`.")]
 
 
 def _stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:

@@ -55,13 +55,10 @@ def make_request(
     drawn here, so that the request says which picture it is.
     """
     defaults = variant.defaults
+    for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
+        _check_text(field, text)
     if not prompt.strip():
         raise RequestError("prompt", "is empty; say what to draw, for example 'a red fox'")
-    for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
-        if len(text) > MAX_PROMPT_CHARACTERS:
-            raise RequestError(
-                field, f"has {len(text)} characters, at most {MAX_PROMPT_CHARACTERS} are read"
-            )
     width = defaults.width if width is None else width
     height = defaults.height if height is None else height
     _check_size(variant, width, height)
@@ -107,9 +104,27 @@ def make_request(
     )
 
 
+def _check_text(field: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise RequestError(field, f"must be text, not {type(text).__name__}; one prompt a call")
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        limit = MAX_PROMPT_CHARACTERS
+        raise RequestError(field, f"has {len(text)} characters, at most {limit} are read")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestError(field, "holds bytes that are not UTF-8 text") from None
+
+
+def _check_whole(field: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RequestError(field, f"{value!r} is not a whole number")
+
+
 def _check_size(variant: Variant, width: int, height: int) -> None:
     multiple = variant.size_multiple
     for field, side in (("width", width), ("height", height)):
+        _check_whole(field, side)
         if side <= 0 or side % multiple:
             near = max(multiple, round(side / multiple) * multiple)
             raise RequestError(
@@ -128,6 +143,7 @@ def _check_size(variant: Variant, width: int, height: int) -> None:
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
+    _check_whole(field, value)
     if not low <= value <= high:
         near = min(max(value, low), high)
         raise RequestError(field, f"{value} is not from {low} to {high}; nearest: {near}")

@@ -10,7 +10,7 @@ class Settings(BaseSettings):
 
     models: folder that holds one folder of weights for each model (`flux-dev/`, `FLUX.1-dev/`).
     device: `auto`, or a torch device such as `cpu`, `cuda`, `cuda:1`, `mps`.
-    dtype: `auto`, or `float32`, `bfloat16`, `float16`.
+    dtype: `auto`, or `float32`, `bfloat16`.
     """
 
     model_config = SettingsConfigDict(env_prefix="FLUX1_", frozen=True)

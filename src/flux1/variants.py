@@ -24,7 +24,6 @@ class Licence:
 
 
 APACHE = Licence("Apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", commercial_use=True)
-MIT = Licence("MIT", "https://opensource.org/license/mit", commercial_use=True)
 DEV_NON_COMMERCIAL = Licence(
     "FLUX.1 [dev] Non-Commercial License",
     "https://huggingface.co/black-forest-labs/FLUX.1-dev/blob/main/LICENSE.md",
@@ -151,7 +150,7 @@ FLUX_MINI = Variant(
         scale_factor=0.79804935,
         shift_factor=-0.08650319,
     ),
-    text=SentenceText(BertConfig(), max_tokens=32),
+    text=SentenceText(BertConfig(max_positions=64), max_tokens=32),
     defaults=Defaults(width=128, height=128, steps=24, guidance=None, true_cfg=3.0),
     licence=APACHE,
     weights="shipped",

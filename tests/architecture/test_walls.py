@@ -21,15 +21,14 @@ def test_imports_only_point_down(monkeypatch):
 
 
 @pytest.mark.parametrize("module", ["safetensors", "huggingface_hub"])
-def test_only_weights_and_training_import_weight_file_libraries(module):
-    """`training` writes caches of its own; nobody else opens such a file."""
+def test_only_weights_imports_weight_file_libraries(module):
     pattern = re.compile(rf"^\s*(from|import) {module}\b", re.MULTILINE)
     users = {
         path.relative_to(SOURCE).parts[0]
         for path in SOURCE.rglob("*.py")
         if pattern.search(path.read_text())
     }
-    assert users <= {"weights", "training"}
+    assert users <= {"weights"}
 
 
 def test_only_settings_reads_the_environment():

@@ -1,6 +1,9 @@
 """The command as a user runs it: a process, its output, its exit status, its files."""
 
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +11,23 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from synthetic import make_diffusers_folder
 
-def flux1(*words, cwd=None, env=None):
+
+@pytest.fixture(scope="module", autouse=True)
+def machine_without_weights(tmp_path_factory):
+    """What the person who runs the tests has set or downloaded must not matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("FLUX1_MODELS", "FLUX1_DEVICE", "FLUX1_DTYPE", "HF_HUB_CACHE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
+        yield
+
+
+def flux1(*words, cwd=None):
     return subprocess.run(
         [sys.executable, "-m", "flux1", *map(str, words)],
-        capture_output=True, text=True, cwd=cwd, env=env, timeout=120, check=False,
+        capture_output=True, text=True, cwd=cwd, timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -45,8 +60,6 @@ def test_info_prints_the_whole_recipe_back(drawn):
 
 
 def test_the_command_that_info_prints_draws_the_same_picture(drawn, tmp_path):
-    import shlex
-
     folder, _ = drawn
     line = flux1("info", folder / "fox.png").stdout.split("again: ", 1)[1]
     again = flux1(*shlex.split(line)[1:], "-o", tmp_path / "again.png")
@@ -83,6 +96,8 @@ def test_quiet_prints_nothing(tmp_path):
         (["generate", "a fox", "--size", "4096x4096"], "nearest: 256x256"),
         (["generate", "a fox", "--steps", "-3"], "steps: -3 is not from 1 to 1000; nearest: 1"),
         (["generate", "a fox", "-n", "0"], "num_images: 0 is not from 1 to 100"),
+        (["generate", "a fox", "-n", "1000000000"], "num_images: 1000000000 is not from 1 to 100"),
+        (["generate", "a fox", "--dtype", "float16", "-m", "tiny"], "dtype: 'float16' is not"),
         (["generate", "a fox", "-m", "flux-dve"], "did you mean 'flux-dev'"),
         (["generate", "a fox", "-m", "flux-dev"], "huggingface.co/black-forest-labs/FLUX.1-dev"),
         (["generate", "a fox", "--solver", "eulr"], "did you mean 'euler'"),
@@ -111,6 +126,43 @@ def test_models_counts_the_published_parameters_and_tensors():
     assert counts["flux-schnell"] == (11_891_178_560, 776)
     assert rows["flux-dev"]["licence"]["commercial_use"] is False
     assert rows["flux-mini"]["weights"] == "shipped"
+    shown = flux1("models").stdout
+    assert "FLUX.1 [dev], 12 B" in shown
+    assert "FLUX.1 [dev] Non-Commercial License" in shown
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    return make_diffusers_folder(tmp_path_factory.mktemp("models") / "flux-dev")
+
+
+def test_weights_in_a_folder_draw_and_their_licence_is_said_once(synthetic, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLUX1_MODELS", str(synthetic.parent))
+    done = flux1("generate", "a [/fox]", "--size", "64x64", "--steps", 1, "-m", "dev",
+                 "-o", tmp_path / "fox [a].png")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("FLUX.1 [dev] Non-Commercial License") == 1
+    assert str(synthetic) in done.stderr
+    assert "a [/fox]" in flux1("info", tmp_path / "fox [a].png").stdout
+
+
+def test_a_truncated_weight_file_is_one_line_and_status_2(synthetic, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(synthetic, broken)
+    (file,) = (broken / "transformer").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    done = flux1("generate", "a fox", "-m", broken, "-o", tmp_path / "fox.png")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert file.name in done.stderr
+    assert not (tmp_path / "fox.png").exists()
+
+
+def test_a_prompt_too_long_for_jpeg_is_refused_before_drawing(tmp_path):
+    done = flux1("generate", "fox " * 8000, "-m", "tiny", "-o", tmp_path / "fox.jpg")
+    assert done.returncode == 2
+    assert "JPEG cannot hold this picture and its recipe" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_and_import_do_not_load_torch():
@@ -125,7 +177,5 @@ def test_every_command_and_option_stands_in_the_reference():
     page = (Path(__file__).parents[2] / "docs/reference/command-line.md").read_text()
     for name in ("generate", "info", "models", "train"):
         assert f"## flux1 {name}" in page
-    import re
-
     for option in re.findall(r"(--[a-z-]+)", flux1("generate", "--help").stdout):
         assert option in page or option == "--help", option

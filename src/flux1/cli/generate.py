@@ -1,6 +1,7 @@
 """`flux1 generate`: a prompt to picture files."""
 
 import json
+import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flux1.cli.console import stderr
-from flux1.errors import OutputError, RequestError
+from flux1.cli.console import say, stderr
+from flux1.errors import RequestError
 from flux1.request import SOLVERS, ImageRequest, make_request
 from flux1.variants import DEFAULT, VARIANTS
 
@@ -55,7 +56,7 @@ def generate(
     guidance: Annotated[
         float | None,
         typer.Option(
-            help="Embedded guidance scale of distilled models ([dev]: 3.5). Costs nothing.",
+            help="Embedded guidance scale of distilled models (FLUX.1 dev: 3.5). Costs nothing.",
             show_default="the model's",
         ),
     ] = None,
@@ -88,9 +89,7 @@ def generate(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(
-            help="float32, bfloat16 or float16.", show_default="bfloat16 on CUDA, else float32"
-        ),
+        typer.Option(help="float32 or bfloat16.", show_default="bfloat16 on CUDA, else float32"),
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[
@@ -98,31 +97,29 @@ def generate(
     ] = False,
 ) -> None:
     """Draw PROMPT and write it to a picture file that carries its whole recipe."""
-    from flux1.safety.provenance import check_writable
+    from flux1.settings import Settings
+    from flux1.weights.sources import locate
 
-    targets = _targets(output, count)
-    for target in targets:
-        check_writable(target)
-    width, height = _parse_size(size)
+    if quiet:
+        logging.getLogger("flux1").setLevel(logging.ERROR)
     started = time.perf_counter()
-    asked = {
-        "negative_prompt": negative_prompt, "width": width, "height": height, "steps": steps,
-        "guidance": guidance, "true_cfg": true_cfg, "seed": seed, "num_images": count,
-        "solver": solver,
-    }  # fmt: skip
-    pipeline, request = _load(model, prompt, asked, device, dtype)
-    if not quiet and not pipeline.variant.licence.commercial_use:
-        licence = pipeline.variant.licence
-        stderr().print(
-            f"[yellow]licence of these weights:[/] {licence.name} ({licence.duties}); "
-            f"{licence.url}; weights: {pipeline.origin}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    width, height = _parse_size(size)
+    source = locate(model, Settings().models)
+    request = make_request(
+        source.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
+        steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=count,
+        solver=solver,
+    )  # fmt: skip
+    targets = _targets(output, request)
+
+    from flux1.pipeline.load import load_source
+
+    pipeline = load_source(source, device=device, dtype=dtype)
+    _check_storable(pipeline, request, targets[0])
     loaded = time.perf_counter()
     seeds = _draw(pipeline, request, targets, show=not quiet and not as_json)
-    dropped = pipeline.encode(request.prompt).dropped
     finished = time.perf_counter()
+    dropped = pipeline.dropped(request)
     if as_json:
         timings = {"load_s": round(loaded - started, 3), "draw_s": round(finished - loaded, 3)}
         images = [{"file": str(t), "seed": s} for t, s in zip(targets, seeds, strict=True)]
@@ -130,25 +127,30 @@ def generate(
         typer.echo(json.dumps({**report, "dropped": dropped, "timings": timings}))
     elif not quiet:
         for target, drawn in zip(targets, seeds, strict=True):
-            stderr().print(f"{target}  seed {drawn}", highlight=False, soft_wrap=True)
+            say(f"{target}  seed {drawn}")
     if dropped and not quiet:
-        stderr().print(
-            f"[yellow]not read, beyond the encoder's length:[/] {dropped!r}", soft_wrap=True
-        )
+        say(f"not read, beyond the encoder's length: {dropped!r}")
 
 
-def _load(
-    model: str, prompt: str, asked: dict, device: str | None, dtype: str | None
-) -> "tuple[FluxPipeline, ImageRequest]":
-    """Check the request before the seconds of loading, then load."""
-    from flux1.variants import find
+def _targets(output: Path, request: ImageRequest) -> list[Path]:
+    """The files to write; OutputError, before anything is drawn, if that could not be."""
+    from flux1.safety.provenance import check_writable
 
-    if not Path(model).is_dir():
-        make_request(find(model), prompt, **asked)
-    from flux1.pipeline.pipeline import FluxPipeline
+    check_writable(output)
+    if request.num_images == 1:
+        return [output]
+    names = [f"{output.stem}-{k}{output.suffix}" for k in range(request.num_images)]
+    return [output.with_name(name) for name in names]
 
-    pipeline = FluxPipeline.from_pretrained(model, device=device, dtype=dtype)
-    return pipeline, make_request(pipeline.variant, prompt, **asked)
+
+def _check_storable(pipeline: "FluxPipeline", request: ImageRequest, target: Path) -> None:
+    """Encode an empty picture: a format that cannot hold the size or the recipe fails now."""
+    from PIL import Image
+
+    from flux1.safety.provenance import encode_picture, format_for
+
+    blank = Image.new("RGB", (request.width, request.height))
+    encode_picture(blank, _recipe(pipeline, request, request.seed), format_for(target))
 
 
 def _draw(
@@ -193,16 +195,6 @@ def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Reci
         dtype=str(pipeline.dtype).removeprefix("torch."),
         version=__version__,
     )
-
-
-def _targets(output: Path, count: int) -> list[Path]:
-    if output.exists() and output.is_dir():
-        raise OutputError(
-            f"output: {output} is a folder; name a file, for example {output / 'fox.png'}"
-        )
-    if count <= 1:
-        return [output]
-    return [output.with_name(f"{output.stem}-{k}{output.suffix}") for k in range(count)]
 
 
 def _parse_size(size: str | None) -> tuple[int | None, int | None]:

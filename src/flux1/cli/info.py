@@ -1,10 +1,15 @@
 """`flux1 info FILE`: the recipe inside a picture."""
 
 import json
+import shlex
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from flux1.safety.provenance import Recipe
 
 
 def info(
@@ -16,26 +21,26 @@ def info(
 
     recipe = read_recipe(file)
     if as_json:
-        typer.echo(json.dumps(recipe, ensure_ascii=False))
+        typer.echo(json.dumps(asdict(recipe), ensure_ascii=False))
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False, box=None)
-    for name, value in recipe.items():
+    for name, value in asdict(recipe).items():
         if value not in (None, ""):
-            table.add_row(f"[bold]{name}[/]", str(value))
+            table.add_row(Text(name, "bold"), Text(str(value)))
     Console().print(table)
     typer.echo(f"\nagain: {command(recipe)}")
 
 
-def command(recipe: dict[str, object]) -> str:
+def command(recipe: "Recipe") -> str:
     """The `flux1 generate` line that draws the picture of a recipe."""
-    import shlex
-
-    words = ["flux1", "generate", str(recipe["prompt"]), "--model", str(recipe["model"])]
-    words += ["--size", f"{recipe['width']}x{recipe['height']}"]
+    words = ["flux1", "generate", "--model", recipe.model]
+    words += ["--size", f"{recipe.width}x{recipe.height}"]
+    fields = asdict(recipe)
     for name in ("steps", "guidance", "true_cfg", "solver", "seed", "negative_prompt", "dtype"):
-        if recipe.get(name) not in (None, ""):
-            words += [f"--{name.replace('_', '-')}", str(recipe[name])]
-    return shlex.join(words)
+        if fields[name] not in (None, ""):
+            words += [f"--{name.replace('_', '-')}", str(fields[name])]
+    return shlex.join([*words, "--", recipe.prompt])

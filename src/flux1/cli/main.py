@@ -11,7 +11,7 @@ from flux1.errors import Flux1Error
 
 app = typer.Typer(
     name="flux1",
-    help="Draw pictures from words with FLUX.1 models; train and convert them.",
+    help="Draw pictures from words with FLUX.1 models, and train them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,6 +44,3 @@ def main() -> None:
     except Flux1Error as error:
         typer.echo(f"flux1: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("flux1: interrupted", err=True)
-        sys.exit(130)

@@ -20,6 +20,7 @@ def models(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "short", "what it is", "weights", "licence"):
@@ -27,11 +28,11 @@ def models(
     for variant in VARIANTS:
         licence = variant.licence.name
         table.add_row(
-            f"[bold]{variant.id}[/]",
-            variant.aliases[0] if variant.aliases else "",
-            variant.title,
-            _where(variant),
-            licence if variant.licence.commercial_use else f"[yellow]{licence}[/]",
+            Text(variant.id, "bold"),
+            Text(variant.aliases[0] if variant.aliases else ""),
+            Text(variant.title),
+            Text(_where(variant)),
+            Text(licence, "" if variant.licence.commercial_use else "yellow"),
         )
     Console().print(table)
 
@@ -41,14 +42,13 @@ def _where(variant: Variant) -> str:
     from flux1.settings import Settings
     from flux1.weights.sources import locate
 
-    if variant.weights != "local":
-        return variant.weights
     try:
-        return str(locate(variant, Settings().models).root)
+        source = locate(variant, Settings().models)
     except MissingWeightsError:
         return "missing"
     except WeightsError as damage:
         return f"damaged: {damage}"
+    return variant.weights if variant.weights != "local" else str(source.root)
 
 
 def _facts(variant: Variant) -> dict[str, object]:

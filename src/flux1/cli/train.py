@@ -17,6 +17,9 @@ def train(
         Path | None,
         typer.Option("-o", "--out", help="Folder of the run.", show_default="runs/RECIPE"),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ...", show_default="CUDA if present, else cpu")
+    ] = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
 ) -> None:
     """Run RECIPE: fetch the data, train, and write a folder that `flux1 generate -m` draws with.
@@ -33,8 +36,11 @@ def train(
         for name in recipe_names():
             typer.echo(name)
         return
-    from flux1.cli.console import stderr
+    from flux1.cli.console import say, stderr
+    from flux1.pipeline.load import choose_device
+    from flux1.settings import Settings
 
     chosen = read_recipe(recipe)
-    finished = make(chosen, out or Path("runs") / chosen.name, stderr())
-    stderr().print(f'[green]done[/]: flux1 generate "a red fox" --model {finished}', soft_wrap=True)
+    place = choose_device(device or Settings().device)
+    finished = make(chosen, out or Path("runs") / chosen.name, stderr(), place)
+    say(f'done: flux1 generate "a red fox" --model {finished}')

@@ -1,29 +1,54 @@
 """The heart: one model call moves many jobs by one evaluation each."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import groupby
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from flux1.errors import Flux1Error
 from flux1.model.transformer import Transformer
 from flux1.pipeline.batch import batch, shape_of
-from flux1.pipeline.job import Job
+from flux1.pipeline.job import Job, Row
+
+# Bounds the memory of a call. What is drawn does not depend on it beyond rounding.
+TOKENS_PER_CALL = 16_384
 
 
 @torch.no_grad()
 def advance(jobs: Sequence[Job], transformer: Transformer) -> None:
-    """Evaluate every job's rows and hand each its velocities.
+    """Evaluate every job's rows and hand each its velocities, in the order of its rows.
 
     Jobs may differ in everything: solver, step count, guidance, seed, time. Rows of one shape
     (image tokens, text tokens) share a model call; each further shape is a call more.
     """
-    weight = transformer.img_in.weight
-    asked = [(shape_of(row), job, row) for job in jobs for row in job.rows()]
-    velocities: dict[int, list[torch.Tensor]] = {id(job): [] for job in jobs}
-    for _, group in groupby(sorted(asked, key=lambda item: item[0]), key=lambda item: item[0]):
-        members = list(group)
-        inputs = batch([row for _, _, row in members], weight.device, weight.dtype)
-        for (_, job, _), velocity in zip(members, transformer(**inputs), strict=True):
-            velocities[id(job)].append(velocity.to(job.x.device))
+    rows = [row for job in jobs for row in job.rows()]
+    alike: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        alike[shape_of(row)].append(place)
+
+    velocities: dict[int, Float[Tensor, "image c"]] = {}
+    for (image_tokens, text_tokens, _), places in alike.items():
+        at_once = max(1, TOKENS_PER_CALL // (image_tokens + text_tokens))
+        for start in range(0, len(places), at_once):
+            chunk = places[start : start + at_once]
+            answers = _evaluate([rows[place] for place in chunk], transformer)
+            velocities.update(zip(chunk, answers, strict=True))
+
+    answered = iter(range(len(rows)))
     for job in jobs:
-        job.receive(velocities[id(job)])
+        job.receive([velocities[next(answered)] for _ in job.rows()])
+
+
+def _evaluate(rows: Sequence[Row], transformer: Transformer) -> Float[Tensor, "b image c"]:
+    """One model call; the velocities come back to where the jobs' points lie."""
+    weight = transformer.img_in.weight
+    try:
+        answers: Tensor = transformer(**batch(rows, weight.device, weight.dtype))
+    except torch.OutOfMemoryError as failure:
+        raise Flux1Error(
+            f"out of memory on {weight.device} with {len(rows)} x {len(rows[0].x)} image tokens; "
+            "draw a smaller size, fewer pictures at once, or without true CFG"
+        ) from failure
+    return answers.to(rows[0].x.device)

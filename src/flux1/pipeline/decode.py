@@ -17,6 +17,10 @@ def decode(
     """One image's tokens, through the autoencoder, to 8-bit RGB (clamped, rounded)."""
     weight = autoencoder.decoder.conv_in.weight
     latents = unpack(tokens[None].to(weight.device, weight.dtype), rows, columns)
-    pixels = autoencoder.decode(latents)[0].float().clamp(-1, 1)
-    picture = ((pixels + 1) * 127.5).round().to(torch.uint8).cpu()
-    return Image.fromarray(rearrange(picture, "c h w -> h w c").numpy())
+    return to_picture(autoencoder.decode(latents)[0])
+
+
+def to_picture(pixels: Float[Tensor, "3 H W"]) -> Image.Image:
+    """Pixels in [-1, 1] to 8-bit RGB; what lies outside is clamped."""
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+    return Image.fromarray(rearrange(levels, "c h w -> h w c").numpy())

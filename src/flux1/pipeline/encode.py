@@ -43,17 +43,18 @@ class FluxTextEncoder:
         t5: T5Text,
         clip_tokenizer: "PreTrainedTokenizerBase",
         t5_tokenizer: "PreTrainedTokenizerBase",
+        clip_length: int,
         max_length: int,
     ) -> None:
         self.clip, self.t5 = clip, t5
         self.clip_tokenizer, self.t5_tokenizer = clip_tokenizer, t5_tokenizer
-        self.max_length = max_length
+        self.clip_length, self.max_length = clip_length, max_length
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> list[Conditioning]:
         clip_ids = self.clip_tokenizer(
             list(prompts), padding="max_length", truncation=True,
-            max_length=self.clip_tokenizer.model_max_length, return_tensors="pt",
+            max_length=self.clip_length, return_tensors="pt",
         ).input_ids  # fmt: skip
         t5_ids = self.t5_tokenizer(
             list(prompts), padding="max_length", truncation=True,

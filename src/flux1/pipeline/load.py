@@ -1,5 +1,7 @@
 """Files to a ready pipeline: find, choose device and dtype, load, join."""
 
+import logging
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -8,10 +10,12 @@ from flux1.errors import Flux1Error, nearest
 from flux1.pipeline.encode import FluxTextEncoder, SentenceTextEncoder, TextEncoder
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.settings import Settings
-from flux1.weights.load import FluxTextParts, TextParts, load_model
-from flux1.weights.sources import locate
+from flux1.variants import FluxText, Licence, SentenceText
+from flux1.weights.load import FluxTextParts, SentenceTextParts, TextParts, load_model
+from flux1.weights.sources import Source, locate
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # float16 overflows in FLUX.1
+_log = logging.getLogger("flux1")
 
 
 def load_pipeline(
@@ -21,27 +25,50 @@ def load_pipeline(
     dtype: str | torch.dtype | None = None,
 ) -> FluxPipeline:
     """See `FluxPipeline.from_pretrained`."""
+    return load_source(locate(name_or_path, Settings().models), device=device, dtype=dtype)
+
+
+def load_source(
+    source: Source,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> FluxPipeline:
+    """A pipeline from files that were found already. Raises WeightsError."""
     settings = Settings()
     place = choose_device(settings.device if device is None else device)
     number = choose_dtype(settings.dtype if dtype is None else dtype, place)
-    source = locate(name_or_path, settings.models)
+    origin = str(source.root or source.layout)
+    _announce_licence(source.variant.licence, origin)
     model = load_model(source, number, place)
     return FluxPipeline(
         source.variant,
         model.transformer,
         model.autoencoder,
-        _text_encoder(model.text, source.variant.text.max_tokens),
+        _text_encoder(model.text, source.variant.text),
         source.model_hash,
-        str(source.root or source.layout),
+        origin,
     )
 
 
-def _text_encoder(parts: TextParts, max_tokens: int) -> TextEncoder:
-    if isinstance(parts, FluxTextParts):
+@cache
+def _announce_licence(licence: Licence, origin: str) -> None:
+    """Said once for each set of weights that asks something of whoever runs them."""
+    if not licence.commercial_use:
+        _log.warning(
+            "licence of these weights: %s (%s); %s; kept in %s",
+            licence.name, licence.duties, licence.url, origin,
+        )  # fmt: skip
+
+
+def _text_encoder(parts: TextParts, text: FluxText | SentenceText) -> TextEncoder:
+    if isinstance(parts, FluxTextParts) and isinstance(text, FluxText):
+        lengths = text.clip.max_length, text.max_tokens
         return FluxTextEncoder(
-            parts.clip, parts.t5, parts.clip_tokenizer, parts.t5_tokenizer, max_tokens
+            parts.clip, parts.t5, parts.clip_tokenizer, parts.t5_tokenizer, *lengths
         )
-    return SentenceTextEncoder(parts.bert, parts.tokenizer, max_tokens)
+    assert isinstance(parts, SentenceTextParts)  # a variant has one kind of text or the other
+    return SentenceTextEncoder(parts.bert, parts.tokenizer, text.max_tokens)
 
 
 def choose_device(wanted: str | torch.device) -> torch.device:
@@ -68,11 +95,10 @@ def choose_device(wanted: str | torch.device) -> torch.device:
 def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
     """'auto': bfloat16 on an accelerator, float32 on the CPU (where bfloat16 is slower)."""
     if isinstance(wanted, torch.dtype):
-        return wanted
+        wanted = str(wanted).removeprefix("torch.")
     if wanted == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     if wanted not in DTYPES:
-        raise Flux1Error(
-            f"dtype: {wanted!r} is not one of {', '.join(DTYPES)}{nearest(wanted, DTYPES)}"
-        )
+        known = ", ".join(DTYPES)
+        raise Flux1Error(f"dtype: {wanted!r} is not one of {known}{nearest(wanted, DTYPES)}")
     return DTYPES[wanted]

@@ -27,7 +27,8 @@ from flux1.variants import Variant
 class Pictures:
     """What a call returns: pictures, the seed that draws each alone, and what was asked.
 
-    `dropped` is the end of the prompt that the text encoder had no room for, '' if it read all.
+    `dropped` is what the text encoder had no room for: the end of the prompt (and of the negative
+    prompt), '' if it read all.
     """
 
     images: list[Image]
@@ -88,7 +89,8 @@ class FluxPipeline:
         solver: str | None = None,
         callback: Callable[[Step], None] | None = None,
     ) -> Pictures:
-        """Draw `num_images` pictures of `prompt`; picture k is that of seed + k drawn alone.
+        """Draw `num_images` pictures of `prompt`; picture k is that of seed + k drawn alone
+        (to rounding: at most one of 255 levels apart).
 
         What is left out takes the model's own defaults. `callback` is told of every step of
         every picture; its `preview()` decodes the clean estimate. Raises RequestError.
@@ -115,8 +117,13 @@ class FluxPipeline:
             [event.picture for event in finished],
             [event.seed for event in finished],
             request,
-            self.encode(request.prompt).dropped,
+            self.dropped(request),
         )
+
+    def dropped(self, request: ImageRequest) -> str:
+        """What of a request's words the text encoder has no room for, '' if it reads all."""
+        prompts = [request.prompt, *([request.negative_prompt] if request.true_cfg > 1 else [])]
+        return " ".join(filter(None, (self.encode(prompt).dropped for prompt in prompts)))
 
     def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]:
         """Encode, start, advance until done, decode. Images are numbered across all requests."""

@@ -6,10 +6,13 @@ EXIF Software, so that other programs can tell a generated picture from a photog
 
 import io
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin
 
 from flux1.errors import OutputError, nearest
 
@@ -50,67 +53,76 @@ def format_for(path: Path) -> str:
 
 
 def encode_picture(picture: Image.Image, recipe: Recipe, format: str) -> bytes:
-    """The picture as PNG, JPEG (quality 95, 4:4:4) or WebP (quality 95) bytes with its recipe."""
+    """The picture as PNG, JPEG (quality 95, 4:4:4) or WebP (quality 95) bytes with its recipe.
+
+    OutputError if the format cannot hold it: JPEG keeps at most 64 KB of recipe, and JPEG and WebP
+    have a longest side.
+    """
     text = json.dumps(asdict(recipe), ensure_ascii=False)
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = f"flux1 {recipe.version}; AI generated"
     buffer = io.BytesIO()
-    if format == "PNG":
-        chunks = PngImagePlugin.PngInfo()
-        chunks.add_itxt(_CHUNK, text)
-        picture.save(buffer, format, pnginfo=chunks, exif=exif)
-    else:
-        comment = _UNICODE + text.encode("utf-16-be")
-        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
-        picture.save(buffer, format, quality=95, subsampling=0, exif=exif)
+    try:
+        if format == "PNG":
+            chunks = PngImagePlugin.PngInfo()
+            chunks.add_itxt(_CHUNK, text)
+            picture.save(buffer, format, pnginfo=chunks, exif=exif)
+        else:
+            comment = _UNICODE + text.encode("utf-16-be")
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
+            picture.save(buffer, format, quality=95, subsampling=0, exif=exif)
+    except (ValueError, OSError) as failure:
+        raise OutputError(
+            f"output: {format} cannot hold this picture and its recipe ({failure}); write a .png"
+        ) from failure
     return buffer.getvalue()
 
 
 def write_picture(path: Path, data: bytes) -> None:
     """Write beside the target, then rename: a reader sees the whole picture or none."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with _beside(path) as partial:
         partial.write_bytes(data)
         partial.replace(path)
-    except OSError as failure:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"output: cannot write {path}: {failure.strerror}") from failure
 
 
 def check_writable(path: Path) -> None:
     """Refuse a target that could not be written, before any work is done for it."""
     format_for(path)
     if path.is_dir():
-        raise OutputError(
-            f"output: {path} is a folder; name a file, for example {path / 'fox.png'}"
-        )
-    probe = path.with_name(f".{path.name}.partial")
+        raise OutputError(f"output: {path} is a folder; name a file, such as {path / 'fox.png'}")
+    with _beside(path):
+        pass
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A file of this process alone in the target's folder, gone when the block ends."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        probe.touch()
-        probe.unlink()
+        partial.touch()
+        yield partial
+        partial.unlink(missing_ok=True)
     except OSError as failure:
+        with suppress(OSError):
+            partial.unlink()
         raise OutputError(f"output: cannot write {path}: {failure.strerror}") from failure
 
 
-def read_recipe(path: Path) -> dict[str, object]:
-    """The recipe of a picture that flux1 wrote, as its fields (OutputError if there is none)."""
+def read_recipe(path: Path) -> Recipe:
+    """The recipe of a picture that flux1 wrote (OutputError if there is none)."""
     try:
         with Image.open(path) as picture:
-            text = picture.info.get(_CHUNK)
-            if text is None:
-                comment = (
-                    picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
-                )
-                if isinstance(comment, bytes) and comment.startswith(_UNICODE):
-                    text = comment.removeprefix(_UNICODE).decode("utf-16-be")
+            chunk = picture.info.get(_CHUNK)
+            exif = picture.getexif().get_ifd(ExifTags.IFD.Exif)
     except FileNotFoundError:
         raise OutputError(f"file: there is no {path}") from None
-    except (UnidentifiedImageError, OSError) as failure:
+    except Exception as failure:  # PIL's readers raise whatever a damaged file provokes
         raise OutputError(f"file: {path} is not a readable picture ({failure})") from failure
     try:
-        recipe = json.loads(text) if text else None
-    except (ValueError, UnicodeDecodeError):
-        recipe = None
-    if not isinstance(recipe, dict):
-        raise OutputError(f"file: {path} holds no flux1 recipe (was it saved again elsewhere?)")
-    return recipe
+        comment = exif.get(ExifTags.Base.UserComment, b"")
+        text = chunk or comment.removeprefix(_UNICODE).decode("utf-16-be")
+        return Recipe(**json.loads(text))
+    except (AttributeError, TypeError, ValueError):
+        raise OutputError(
+            f"file: {path} holds no flux1 recipe (was it saved again by another program?)"
+        ) from None

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from flux1.model.autoencoder import Autoencoder
-from flux1.training.objective import ParameterGroups
+from flux1.pipeline.decode import to_picture
+from flux1.training.objective import ParameterGroups, sheet
 from flux1.training.scenes import render, sample_scene
 from flux1.training.sprites import Sprites
 
@@ -56,14 +57,15 @@ class AutoencoderObjective:
             picture = render(sample_scene(rng), self.sprites, self.picture_size, rng)
             y, x = rng.integers(0, self.picture_size - self.crop_size + 1, 2)
             crops.append(picture[y : y + self.crop_size, x : x + self.crop_size])
-        return to_pixels(np.stack(crops)).contiguous(memory_format=torch.channels_last)
+        device = self.model.encoder.conv_in.weight.device
+        return to_pixels(np.stack(crops)).to(device, memory_format=torch.channels_last)
 
     def loss(
         self, batch: Float[Tensor, "b 3 H W"], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         mean, logvar = self.model.posterior(batch)
         logvar = logvar.clamp(-20, 10)
-        noise = torch.empty_like(mean).normal_(generator=generator)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         decoded = self.model.decoder(mean + torch.exp(0.5 * logvar) * noise)
         pixel = F.l1_loss(decoded, batch)
         edge = sum(F.l1_loss(a, b) for a, b in zip(edges(decoded), edges(batch), strict=True))
@@ -83,8 +85,6 @@ class AutoencoderObjective:
         pictures = np.stack(
             [render(sample_scene(rng), self.sprites, self.picture_size, rng) for _ in range(8)]
         )
-        decoded = model.decode(model.encode(to_pixels(pictures))).clamp(-1, 1)
-        rows = [rearrange(pictures, "b h w c -> h (b w) c")]
-        back = ((decoded + 1) * 127.5).round().byte().numpy()
-        rows.append(rearrange(back, "b c h w -> h (b w) c"))
-        return Image.fromarray(np.concatenate(rows))
+        device = model.encoder.conv_in.weight.device
+        decoded = model.decode(model.encode(to_pixels(pictures).to(device)))
+        return sheet([*map(Image.fromarray, pictures), *map(to_picture, decoded)], columns=8)

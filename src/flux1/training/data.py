@@ -8,17 +8,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from rich.progress import Progress
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from flux1.errors import DataError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import pack
-from flux1.pipeline.encode import TextEncoder
+from flux1.pipeline.encode import Conditioning, TextEncoder
 from flux1.training.autoencoder import to_pixels
 from flux1.training.scenes import caption, render, sample_scene
 from flux1.training.sprites import Sprites
+from flux1.weights.safetensors import FileTensors, write_tensors
 
 CHUNK = 256
 
@@ -31,13 +30,16 @@ class Batch:
     txt: Float[Tensor, "b text d"]
     pooled: Float[Tensor, "b p"]
 
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(self.tokens.to(device), self.txt.to(device), self.pooled.to(device))
+
 
 @dataclass(frozen=True)
 class LatentCache:
     """Encoded scenes in half precision; `empty` is what a dropped caption becomes."""
 
     scenes: Batch
-    empty: Batch
+    empty: Conditioning
 
     @classmethod
     def open(cls, path: Path) -> "LatentCache":
@@ -45,11 +47,10 @@ class LatentCache:
             raise DataError(
                 f"no encoded scenes at {path}: a recipe makes them (`flux1 train flux-mini`)"
             )
-        with safe_open(path, framework="pt") as file:
-            read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        read = dict(FileTensors(path))
         return cls(
             Batch(read["tokens"], read["txt"], read["pooled"]),
-            Batch(read["tokens"][:0], read["empty_txt"], read["empty_pooled"]),
+            Conditioning(read["empty_txt"], read["empty_pooled"]),
         )
 
     def __len__(self) -> int:
@@ -75,8 +76,9 @@ def latent_statistics(
     pictures = np.stack(
         [render(sample_scene(rng), sprites, picture_size, rng) for _ in range(count)]
     )
+    device = autoencoder.encoder.conv_in.weight.device
     with torch.no_grad():
-        mean, _ = autoencoder.posterior(to_pixels(pictures))
+        mean, _ = autoencoder.posterior(to_pixels(pictures).to(device))
     return mean.mean().item(), 1 / mean.std().item()
 
 
@@ -89,19 +91,20 @@ def encoded_scenes(
     seed: int,
 ) -> Iterator[Batch]:
     """Compose and encode `count` scenes, a chunk at a time, in half precision."""
+    device = autoencoder.encoder.conv_in.weight.device
     for chunk in range(-(-count // CHUNK)):
         rng = np.random.default_rng([seed, chunk])
         size = min(CHUNK, count - chunk * CHUNK)
         scenes = [sample_scene(rng) for _ in range(size)]
         pictures = np.stack([render(scene, sprites, picture_size, rng) for scene in scenes])
         with torch.no_grad():
-            pixels = to_pixels(pictures).contiguous(memory_format=torch.channels_last)
+            pixels = to_pixels(pictures).to(device, memory_format=torch.channels_last)
             tokens = torch.cat([pack(autoencoder.encode(part)) for part in pixels.split(32)])
         words = text([caption(scene, rng) for scene in scenes])
         yield Batch(
-            tokens.half(),
-            torch.stack([c.txt for c in words]).half(),
-            torch.stack([c.pooled for c in words]).half(),
+            tokens.half().cpu(),
+            torch.stack([c.txt for c in words]).half().cpu(),
+            torch.stack([c.pooled for c in words]).half().cpu(),
         )
 
 
@@ -115,23 +118,20 @@ def prepare_cache(
     seed: int,
     progress: Progress,
 ) -> None:
-    """Write `count` encoded scenes to one safetensors file (beside, then renamed)."""
+    """Write `count` encoded scenes to one safetensors file."""
     task = progress.add_task("encoding scenes", total=count)
     chunks = []
     for chunk in encoded_scenes(autoencoder, text, sprites, picture_size, count, seed):
         chunks.append(chunk)
         progress.advance(task, len(chunk.tokens))
     (nothing,) = text([""])
-    partial = path.with_suffix(".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
+    write_tensors(
+        path,
         {
             "tokens": torch.cat([c.tokens for c in chunks]),
             "txt": torch.cat([c.txt for c in chunks]),
             "pooled": torch.cat([c.pooled for c in chunks]),
-            "empty_txt": nothing.txt.half(),
-            "empty_pooled": nothing.pooled.half(),
+            "empty_txt": nothing.txt.half().cpu(),
+            "empty_pooled": nothing.pooled.half().cpu(),
         },
-        partial,
     )
-    partial.replace(path)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
@@ -28,21 +29,25 @@ from flux1.training.objective import Network, Objective
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long, how fast, how often. Rates: warm up, hold, then fall linearly to zero."""
+    """How long, how fast, how often. Rates: warm up, hold, then fall linearly to zero.
 
-    steps: int
-    batch_size: int
-    learning_rate: float
-    matrix_learning_rate: float
-    warmup_steps: int = 100
-    decay_fraction: float = 0.3
-    weight_decay: float = 0.01
-    ema_decay: float = 0.999
-    clip_norm: float = 1.0
-    seed: int = 0
-    checkpoint_every: int = 500
-    preview_every: int = 500
-    log_every: int = 50
+    `learning_rate` is AdamW's, `matrix_learning_rate` Muon's. `precision` is that of the matrix
+    products; weights, moments and averages are always float32.
+    """
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    matrix_learning_rate: PositiveFloat
+    warmup_steps: NonNegativeInt = 100
+    decay_fraction: Annotated[float, Field(ge=0, le=1)] = 0.3
+    weight_decay: NonNegativeFloat = 0.01
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    clip_norm: PositiveFloat = 1.0
+    seed: NonNegativeInt = 0
+    checkpoint_every: PositiveInt = 500
+    preview_every: PositiveInt = 500
+    log_every: PositiveInt = 50
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
 
@@ -97,65 +102,94 @@ def train(
     """Run to `settings.steps`, from the last checkpoint in `folder` if there is one.
 
     Returns a copy of the model with the averaged weights. `stop_at` is asked after each step;
-    when it answers true, a checkpoint is written and the run ends early.
+    when it answers true, a checkpoint is written and the run ends early. DataError, with the
+    checkpoint as it was, if loss or gradient stop being finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = objective.model
     ema = Ema(model, settings.ema_decay)
     optimizers = optimizers_for(objective, settings)
+    full_rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     start = load_checkpoint(folder, model, ema, optimizers)
-    base_rates = [[g["lr"] for g in o.param_groups] for o in optimizers_for(objective, settings)]
     if settings.compile:
         model.compile()
-    precision = torch.bfloat16 if settings.precision == "bfloat16" else None
 
-    log = (folder / "log.jsonl").open("a")
-    with _progress(console, settings.steps, start) as advance, log:
-        window_start, window_images = time.perf_counter(), 0
+    with _progress(console, settings.steps, start) as advance, Log(folder, settings) as log:
         for step in range(start, settings.steps):
-            factor = rate_at(step, settings)
-            for optimizer, rates in zip(optimizers, base_rates, strict=True):
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-            generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
-            with torch.autocast("cpu", precision, enabled=precision is not None):
-                loss, figures = objective.loss(objective.batch(step), generator)
-            if not math.isfinite(loss.item()):
-                raise DataError(
-                    f"loss is {loss.item()} at step {step}; the last good state is the checkpoint "
-                    f"in {folder}: lower the learning rate and run again to resume from it"
-                )
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+            _set_rates(optimizers, full_rates, rate_at(step, settings))
+            loss, norm, figures = _step(objective, optimizers, settings, step)
             ema.update(model)
 
             done = step + 1
-            window_images += settings.batch_size
-            if done % settings.log_every == 0 or done == settings.steps:
-                elapsed = time.perf_counter() - window_start
-                row = {
-                    "step": done,
-                    "loss": round(loss.item(), 5),
-                    "grad_norm": round(float(norm), 4),
-                    "images_per_s": round(window_images / elapsed, 2),
-                    **{k: round(v, 5) for k, v in figures.items()},
-                }
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-                window_start, window_images = time.perf_counter(), 0
-            rate = window_images / max(1e-9, time.perf_counter() - window_start)
-            advance(done, loss.item(), rate)
-            stopping = stop_at()
-            if done % settings.checkpoint_every == 0 or done == settings.steps or stopping:
+            advance(done, loss, log.add(done, {"loss": loss, "grad_norm": norm, **figures}))
+            stopping, last = stop_at(), done == settings.steps
+            if done % settings.checkpoint_every == 0 or last or stopping:
                 save_checkpoint(folder, done, model, ema, optimizers)
-            if done % settings.preview_every == 0 or done == settings.steps:
+            if done % settings.preview_every == 0 or last:
                 objective.preview(averaged(model, ema)).save(folder / f"preview-{done:06d}.png")
             if stopping:
                 break
     return averaged(model, ema)
+
+
+def _set_rates(
+    optimizers: list[torch.optim.Optimizer], full_rates: list[float], factor: float
+) -> None:
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    for group, rate in zip(groups, full_rates, strict=True):
+        group["lr"] = rate * factor
+
+
+def _step(
+    objective: Objective[Network],
+    optimizers: list[torch.optim.Optimizer],
+    settings: LoopSettings,
+    step: int,
+) -> tuple[float, float, dict[str, float]]:
+    """One update of the weights; returns the loss, the gradient's norm and the log's figures."""
+    parameters = list(objective.model.parameters())
+    generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
+    narrow = settings.precision == "bfloat16"
+    with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=narrow):
+        loss, figures = objective.loss(objective.batch(step), generator)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm).item()
+    if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+        raise DataError(
+            f"loss {loss.item()} and gradient norm {norm} at step {step}; the last checkpoint is "
+            "as it was: lower the learning rate and run again to go on from it"
+        )
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss.item(), norm, figures
+
+
+class Log:
+    """`log.jsonl`: a row every `log_every` steps, with the speed since the last one."""
+
+    def __init__(self, folder: Path, settings: LoopSettings) -> None:
+        self._settings = settings
+        self._file = (folder / "log.jsonl").open("a")
+        self._since, self._images, self._rate = time.perf_counter(), 0, 0.0
+
+    def add(self, done: int, figures: dict[str, float]) -> float:
+        """Count a step, write it if it is its turn; returns images/s."""
+        self._images += self._settings.batch_size
+        now = time.perf_counter()
+        self._rate = self._images / max(1e-9, now - self._since)
+        if done % self._settings.log_every == 0 or done == self._settings.steps:
+            row = {"step": done, "images_per_s": self._rate, **figures}
+            self._file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
+            self._file.flush()
+            self._since, self._images = now, 0
+        return self._rate
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def averaged(model: Network, ema: Ema) -> Network:

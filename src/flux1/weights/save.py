@@ -65,7 +65,7 @@ def save_model_folder(
     for network, name in zip(networks, sources.MODEL_FILES[:3], strict=True):
         save_bfl(network, folder / name, quantize)
     try:
-        text.tokenizer.save(str(folder / sources.MODEL_FILES[3]))
+        text.tokenizer.save(str(folder / sources.MODEL_FILES[3]), pretty=False)
     except Exception as failure:  # the library raises bare Exception
         raise OutputError(f"{folder}: cannot be written: {failure}") from failure
     write_json(

@@ -292,8 +292,8 @@ def _of_folder(folder: Path, variant: Variant | None) -> Source:
     if (folder / "model_index.json").is_file():
         return _diffusers_layout(folder, variant)
     raise MissingWeightsError(
-        f"{folder}: holds no model; missing {DIFFUSERS_PARTS}(or flux1-*.safetensors and the rest, "
-        f"or {MODEL_JSON})" + _from_where(variant)
+        f"{folder}: holds no model; missing {DIFFUSERS_PARTS} (or flux1-*.safetensors "
+        f"and the rest, or {MODEL_JSON})" + _from_where(variant)
     )
 
 

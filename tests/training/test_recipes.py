@@ -1,0 +1,151 @@
+"""A whole recipe at tiny size, from drawings to a model that draws; and what a bad one says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from flux1 import FluxPipeline
+from flux1.errors import DataError
+from flux1.flow.path import velocity
+from flux1.training import recipes
+from flux1.training.data import LatentCache
+from flux1.training.rectified_flow import RectifiedFlowObjective
+from flux1.training.vocabulary import NOUNS
+from flux1.variants import TINY
+from flux1.weights.load import random_text
+
+TOML = """
+name = "small"
+variant = "tiny"
+picture_size = 64
+seed = 0
+[autoencoder]
+crop_size = 32
+[autoencoder.loop]
+steps = 2
+batch_size = 2
+learning_rate = 1e-3
+matrix_learning_rate = 1e-3
+[transformer]
+scenes = 24
+[transformer.loop]
+steps = 3
+batch_size = 4
+learning_rate = 1e-3
+matrix_learning_rate = 1e-3
+precision = "bfloat16"
+"""
+SILENT, CPU = Console(quiet=True), torch.device("cpu")
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(TOML)
+    return recipes.read_recipe(str(path))
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """The text encoder that a recipe would download: here one of the tiny variant's shape."""
+    parts = random_text(TINY.text, 0)
+    monkeypatch.setattr(recipes, "fetch_sentence_model", lambda folder, config: parts)
+
+
+def start(folder, sprites):
+    folder.mkdir()
+    np.savez(folder / "sprites.npz", nouns=np.array(NOUNS), **sprites.rgba)
+    return folder
+
+
+def test_a_recipe_ends_in_a_folder_that_draws(recipe, offline, sprites, tmp_path):
+    folder = start(tmp_path / "run", sprites)
+    model = recipes.make(recipe, folder, SILENT, CPU)
+    drawn = FluxPipeline.from_pretrained(model)("a fox", seed=0, steps=2).images[0]
+    assert drawn.size == (64, 64)
+    assert (folder / "transformer" / "preview-000003.png").exists()
+    before = (model / "transformer.safetensors").read_bytes()
+    again = recipes.make(recipe, folder, SILENT, CPU)  # nothing left to do: the same file
+    assert (again / "transformer.safetensors").read_bytes() == before
+
+
+def test_a_transformer_run_in_two_parts_is_the_run_in_one(recipe, offline, sprites, tmp_path):
+    whole = recipes.make(recipe, start(tmp_path / "whole", sprites), SILENT, CPU)
+    cut, loop = start(tmp_path / "cut", sprites), recipe.transformer.loop
+    stops = iter([False, True])
+    original = recipes.train
+
+    def interrupted(objective, settings, folder, console):
+        stop = (lambda: next(stops)) if settings == loop else (lambda: False)
+        return original(objective, settings, folder, console, stop)
+
+    recipes.train = interrupted
+    try:
+        recipes.make(recipe, cut, SILENT, CPU)
+    finally:
+        recipes.train = original
+    resumed = recipes.make(recipe, cut, SILENT, CPU)
+    name = "transformer.safetensors"
+    assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
+    recipe, offline, sprites, tmp_path
+):
+    folder = start(tmp_path / "run", sprites)
+    model = recipes.make(recipe, folder, SILENT, CPU)
+    cache = LatentCache.open(folder / "scenes.safetensors")
+    assert len(cache) == 24
+    kept = cache.batch(0, 8, seed=0, caption_dropout=0.0)
+    dropped = cache.batch(0, 8, seed=0, caption_dropout=1.0)
+    assert torch.equal(kept.tokens, dropped.tokens)
+    assert torch.equal(dropped.txt, cache.empty.txt.float().expand_as(dropped.txt))
+    assert not torch.equal(kept.txt, dropped.txt)
+    seen = torch.cat([cache.batch(i, 8, 0, 0.0).tokens for i in range(3)])
+    assert len({row.sum().item() for row in seen}) == 24  # an epoch shows every scene once
+
+    pipeline = FluxPipeline.from_pretrained(model)
+    objective = RectifiedFlowObjective(pipeline, cache, ("a fox",), 8, 0, grid=(4, 4))
+    noise = torch.randn(kept.tokens.shape, generator=torch.Generator().manual_seed(3))
+    perfect = velocity(kept.tokens, noise)
+    objective._velocity = lambda x, t, batch: perfect
+    loss, _ = objective.loss(kept, torch.Generator().manual_seed(3))
+    assert loss.item() == 0
+    objective._velocity = lambda x, t, batch: torch.zeros_like(x)
+    loss, _ = objective.loss(kept, torch.Generator().manual_seed(3))
+    assert loss.item() == pytest.approx(perfect.square().mean().item(), rel=1e-5)
+
+
+def test_a_folder_begun_with_another_recipe_is_refused(recipe, offline, sprites, tmp_path):
+    folder = start(tmp_path / "run", sprites)
+    recipes.make(recipe, folder, SILENT, CPU)
+    with pytest.raises(DataError, match="begun with another seed"):
+        recipes.make(dataclasses.replace(recipe, seed=1), folder, SILENT, CPU)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("scenes = 24", "scenes = 2", "transformer.scenes: 2 is less than one batch of 4"),
+        ("scenes = 24", "secnes = 24", "transformer.secnes"),
+        ("picture_size = 64", "picture_size = 50", "picture_size: 50 is not a multiple of 16"),
+        ("steps = 3", "steps = 0", "transformer.loop.steps: Input should be greater than 0"),
+        ('variant = "tiny"', 'variant = "flux-dev"', "has no sentence encoder"),
+        ("[transformer]", "[transformer", "is not TOML"),
+    ],
+)
+def test_a_bad_recipe_is_one_line_that_names_the_key(tmp_path, old, new, words):
+    path = tmp_path / "bad.toml"
+    path.write_text(TOML.replace(old, new))
+    with pytest.raises(DataError) as caught:
+        recipes.make(recipes.read_recipe(str(path)), tmp_path / "run", SILENT, CPU)
+    assert words in str(caught.value)
+
+
+def test_the_projects_own_recipes_are_valid():
+    assert "flux-mini" in recipes.recipe_names()
+    for name in recipes.recipe_names():
+        assert recipes.read_recipe(name).name == name
