@@ -43,4 +43,4 @@ def command(recipe: "Recipe") -> str:
     for name in ("steps", "guidance", "true_cfg", "solver", "seed", "negative_prompt", "dtype"):
         if fields[name] not in (None, ""):
             words += [f"--{name.replace('_', '-')}", str(fields[name])]
-    return shlex.join([*words, "--", recipe.prompt])
+    return shlex.join([*words, *(["--"] if recipe.prompt.startswith("-") else []), recipe.prompt])

@@ -38,9 +38,9 @@ def load_source(
     settings = Settings()
     place = choose_device(settings.device if device is None else device)
     number = choose_dtype(settings.dtype if dtype is None else dtype, place)
+    model = load_model(source, number, place)
     origin = str(source.root or source.layout)
     _announce_licence(source.variant.licence, origin)
-    model = load_model(source, number, place)
     return FluxPipeline(
         source.variant,
         model.transformer,

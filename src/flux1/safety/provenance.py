@@ -87,9 +87,9 @@ def write_picture(path: Path, data: bytes) -> None:
 
 def check_writable(path: Path) -> None:
     """Refuse a target that could not be written, before any work is done for it."""
-    format_for(path)
     if path.is_dir():
         raise OutputError(f"output: {path} is a folder; name a file, such as {path / 'fox.png'}")
+    format_for(path)
     with _beside(path):
         pass
 
