@@ -339,6 +339,11 @@ def time_cold(rounds: int) -> Iterator[Duel]:
     for i, (what, unit) in enumerate((("time", "s"), ("peak memory", "MiB"))):
         name = f"cold `flux1 generate`, beside importing diffusers' FluxPipeline: {what}"
         yield Duel(name, unit, [a[i] for a, _ in pairs], [b[i] for _, b in pairs])
+    small = {"`flux1 --help`": ["-m", "flux1", "--help"], "`import flux1`": ["-c", "import flux1"]}
+    for what, words in small.items():
+        with tempfile.TemporaryDirectory() as folder:
+            times = [_process([sys.executable, *words], folder)[0] for _ in range(rounds)]
+        yield Duel(f"{what}, beside the same import", "s", times, [b[0] for _, b in pairs])
 
 
 PARTS = {"blocks": time_blocks, "mini": time_mini, "cold": time_cold}
