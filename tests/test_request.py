@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from flux1.errors import RequestError
@@ -28,7 +29,11 @@ def test_a_request_cannot_be_changed():
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("width", 1000, "width: 1000 is not a positive multiple of 16; nearest: 992"),
+        (
+            "width",
+            1000,
+            "1000 is not a positive multiple of 16, at most 262144; nearest: 1008",
+        ),
         ("height", -16, "nearest: 16"),
         ("width", 0, "width: 0 is not a positive multiple of 16"),
         ("steps", -1, "steps: -1 is not from 1 to 1000; nearest: 1"),
@@ -48,6 +53,27 @@ def test_bad_fields_are_named_with_their_value_and_a_good_one(field, value, word
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", ["a fox"]), ("prompt", "a \udcff"), ("negative_prompt", 0), ("width", 512.0),
+        ("steps", 4.0), ("steps", True), ("seed", "7"), ("guidance", "3"), ("guidance", [2]),
+        ("guidance", True), ("true_cfg", 10**400), ("width", 10**400), ("solver", 5),
+    ],
+)  # fmt: skip
+def test_what_is_not_the_right_kind_of_thing_is_refused(field, value):
+    with pytest.raises(RequestError) as caught:
+        make_request(FLUX_DEV, **{"prompt": "a fox", field: value})
+    assert caught.value.field == field
+    assert len(str(caught.value)) < 1000
+
+
+def test_whole_numbers_of_numpy_count_as_whole():
+    request = make_request(FLUX_DEV, "a fox", seed=np.int64(64), steps=np.int32(3))
+    assert (request.seed, request.steps) == (64, 3)
+    assert type(request.seed) is int
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n"])

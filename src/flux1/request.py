@@ -1,6 +1,7 @@
 """What may be asked of a model: checked once, frozen, and complete (nothing left to default)."""
 
 import math
+import operator
 import secrets
 from dataclasses import dataclass
 
@@ -55,30 +56,33 @@ def make_request(
     drawn here, so that the request says which picture it is.
     """
     defaults = variant.defaults
-    for field, text in (("prompt", prompt), ("negative_prompt", negative_prompt or "")):
-        _check_text(field, text)
+    negative_prompt = "" if negative_prompt is None else negative_prompt
+    _check_text("prompt", prompt)
+    _check_text("negative_prompt", negative_prompt)
     if not prompt.strip():
         raise RequestError("prompt", "is empty; say what to draw, for example 'a red fox'")
-    width = defaults.width if width is None else width
-    height = defaults.height if height is None else height
+    width = defaults.width if width is None else _whole("width", width)
+    height = defaults.height if height is None else _whole("height", height)
     _check_size(variant, width, height)
-    steps = defaults.steps if steps is None else steps
+    steps = defaults.steps if steps is None else _whole("steps", steps)
+    num_images = _whole("num_images", num_images)
     _check_range("steps", steps, 1, MAX_STEPS)
     _check_range("num_images", num_images, 1, MAX_IMAGES)
     if seed is None:
         seed = secrets.randbelow(2**32)
+    seed = _whole("seed", seed)
     _check_range("seed", seed, 0, MAX_SEED - MAX_IMAGES)
 
     if guidance is not None and not variant.transformer.guidance_embed:
         raise RequestError(
             "guidance",
-            f"{guidance:g} would have no effect: {variant.id} is not told a guidance scale; "
+            f"{guidance} would have no effect: {variant.id} is not told a guidance scale; "
             "leave it out, or use true_cfg",
         )
-    guidance = defaults.guidance if guidance is None else guidance
+    guidance = defaults.guidance if guidance is None else _number("guidance", guidance)
     if guidance is not None:
         _check_finite("guidance", guidance, 0, 100)
-    true_cfg = defaults.true_cfg if true_cfg is None else true_cfg
+    true_cfg = defaults.true_cfg if true_cfg is None else _number("true_cfg", true_cfg)
     _check_finite("true_cfg", true_cfg, 1, 100)
     if negative_prompt and true_cfg == 1:
         raise RequestError(
@@ -86,13 +90,12 @@ def make_request(
         )
     solver = defaults.solver if solver is None else solver
     if solver not in SOLVERS:
-        raise RequestError(
-            "solver", f"{solver!r} is not one of {', '.join(SOLVERS)}{nearest(solver, SOLVERS)}"
-        )
+        known = ", ".join(SOLVERS)
+        raise RequestError("solver", f"{solver!r} is not one of {known}{nearest(solver, SOLVERS)}")
     return ImageRequest(
         model=variant.id,
         prompt=prompt,
-        negative_prompt=negative_prompt or "",
+        negative_prompt=negative_prompt,
         width=width,
         height=height,
         steps=steps,
@@ -116,20 +119,33 @@ def _check_text(field: str, text: object) -> None:
         raise RequestError(field, "holds bytes that are not UTF-8 text") from None
 
 
-def _check_whole(field: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise RequestError(field, f"{value!r} is not a whole number")
+def _whole(field: str, value: object) -> int:
+    """An int, or what counts as one (numpy's), but not a truth value."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise RequestError(field, f"{value!r} is not a whole number") from None
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RequestError(field, f"{value!r} is not a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise RequestError(field, "is too large") from None
 
 
 def _check_size(variant: Variant, width: int, height: int) -> None:
     multiple = variant.size_multiple
     for field, side in (("width", width), ("height", height)):
-        _check_whole(field, side)
-        if side <= 0 or side % multiple:
-            near = max(multiple, round(side / multiple) * multiple)
-            raise RequestError(
-                field, f"{side} is not a positive multiple of {multiple}; nearest: {near}"
-            )
+        longest = variant.max_pixels // multiple // multiple * multiple
+        if not 0 < side <= longest or side % multiple:
+            near = min(longest, max(multiple, (side + multiple // 2) // multiple * multiple))
+            wanted = f"a positive multiple of {multiple}, at most {longest}"
+            raise RequestError(field, f"{side} is not {wanted}; nearest: {near}")
     if width * height > variant.max_pixels:
         shrink = math.sqrt(variant.max_pixels / (width * height))
         sides = [
@@ -143,7 +159,6 @@ def _check_size(variant: Variant, width: int, height: int) -> None:
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:
-    _check_whole(field, value)
     if not low <= value <= high:
         near = min(max(value, low), high)
         raise RequestError(field, f"{value} is not from {low} to {high}; nearest: {near}")

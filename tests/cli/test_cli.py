@@ -92,13 +92,20 @@ def test_quiet_prints_nothing(tmp_path):
     ("words", "message"),
     [
         (["generate", ""], "prompt: is empty"),
-        (["generate", "a fox", "--size", "100x64"], "not a positive multiple of 16; nearest: 96"),
+        (["generate", "a fox", "--size", "100x64"], "multiple of 16, at most 4096; nearest: 96"),
         (["generate", "a fox", "--size", "big"], "size: 'big' is not WIDTHxHEIGHT"),
         (["generate", "a fox", "--size", "4096x4096"], "nearest: 256x256"),
         (["generate", "a fox", "--steps", "-3"], "steps: -3 is not from 1 to 1000; nearest: 1"),
         (["generate", "a fox", "-n", "0"], "num_images: 0 is not from 1 to 100"),
         (["generate", "a fox", "-n", "1000000000"], "num_images: 1000000000 is not from 1 to 100"),
         (["generate", "a fox", "--dtype", "float16", "-m", "tiny"], "dtype: 'float16' is not"),
+        (["generate", "a fox", "--steps", "abc"], "--steps"),
+        (["generate", "a fox", "--sed", "3"], "--sed"),
+        (["generate"], "Missing argument 'prompt'"),
+        (["generat"], "generat"),
+        (["generate", "a fox", "--size", "9" * 5000 + "x16"], "is not WIDTHxHEIGHT"),
+        (["generate", "a fox", "-m", "a" * 5000], "cannot be read: File name too long"),
+        (["generate", "a fox", "-o", "a" * 300 + ".png"], "File name too long"),
         (["generate", "a fox", "-m", "flux-dve"], "did you mean 'flux-dev'"),
         (["generate", "a fox", "-m", "flux-dev"], "huggingface.co/black-forest-labs/FLUX.1-dev"),
         (["generate", "a fox", "--solver", "eulr"], "did you mean 'euler'"),
@@ -158,6 +165,14 @@ def test_a_truncated_weight_file_is_one_line_and_status_2(synthetic, tmp_path):
     assert done.stderr.count("\n") == 1
     assert file.name in done.stderr
     assert not (tmp_path / "fox.png").exists()
+
+
+def test_a_batch_that_cannot_be_written_whole_is_refused_before_drawing(tmp_path):
+    (tmp_path / "m-1.png").mkdir()
+    done = flux1("generate", "a fox", "-m", "tiny", "-n", 3, "-o", tmp_path / "m.png")
+    assert done.returncode == 2
+    assert "m-1.png is a folder" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["m-1.png"]
 
 
 def test_a_prompt_too_long_for_jpeg_is_refused_before_drawing(tmp_path):

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from flux1.model.autoencoder import Autoencoder
+from flux1.model.autoencoder import AttnBlock, Autoencoder
 from flux1.model.config import AutoencoderConfig
 from flux1.weights.load import count
 from flux1.weights.names import autoencoder_from_diffusers
@@ -45,3 +46,22 @@ def test_decoding_equals_diffusers(both):
 
 def test_size_of_the_published_model():
     assert count(Autoencoder, AutoencoderConfig()) == (83_819_683, 244)
+
+
+def test_attention_over_many_positions_does_not_hold_all_pairs():
+    """64x64 positions: all pairs would be 16.8 M values; the largest tensor stays far below."""
+    block = AttnBlock(8, 4).requires_grad_(False)
+    largest = 0
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            for tensor in out if isinstance(out, (tuple, list)) else [out]:
+                if isinstance(tensor, torch.Tensor):
+                    largest = max(largest, tensor.numel())
+            return out
+
+    with Watch():
+        block(torch.randn(1, 8, 64, 64))
+    assert 0 < largest < 1_000_000

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from flux1.errors import OutputError
 from flux1.safety.provenance import (
@@ -45,6 +45,27 @@ def test_a_picture_without_a_recipe_says_so(picture, tmp_path):
     picture.save(tmp_path / "plain.png")
     with pytest.raises(OutputError, match="holds no flux1 recipe"):
         read_recipe(tmp_path / "plain.png")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"prompt": null}', "[]", "3", "not json"])
+def test_a_foreign_recipe_is_one_clear_line(picture, tmp_path, text):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("flux1", text)
+    picture.save(tmp_path / "foreign.png", pnginfo=chunks)
+    with pytest.raises(OutputError, match="holds no flux1 recipe"):
+        read_recipe(tmp_path / "foreign.png")
+
+
+def test_a_link_is_followed_and_an_interrupted_write_leaves_no_scrap(picture, tmp_path):
+    (tmp_path / "real.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    write_picture(tmp_path / "link.png", encode_picture(picture, RECIPE, "PNG"))
+    assert (tmp_path / "link.png").is_symlink()
+    assert read_recipe(tmp_path / "real.png") == RECIPE
+
+    with pytest.raises(TypeError):  # whatever goes wrong in the middle
+        write_picture(tmp_path / "real.png", None)
+    assert {p.name for p in tmp_path.iterdir()} == {"real.png", "link.png"}
 
 
 def test_a_truncated_picture_is_one_clear_line(picture, tmp_path):

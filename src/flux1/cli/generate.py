@@ -117,7 +117,7 @@ def generate(
     pipeline = load_source(source, device=device, dtype=dtype)
     _check_storable(pipeline, request, targets[0])
     loaded = time.perf_counter()
-    seeds = _draw(pipeline, request, targets, show=not quiet and not as_json)
+    seeds = _draw(pipeline, request, targets, show=stderr().is_terminal and not (quiet or as_json))
     finished = time.perf_counter()
     dropped = pipeline.dropped(request)
     if as_json:
@@ -129,18 +129,21 @@ def generate(
         for target, drawn in zip(targets, seeds, strict=True):
             say(f"{target}  seed {drawn}")
     if dropped and not quiet:
-        say(f"not read, beyond the encoder's length: {dropped!r}")
+        shown = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
+        say(f"not read, beyond the encoder's length: {shown!r}")
 
 
 def _targets(output: Path, request: ImageRequest) -> list[Path]:
     """The files to write; OutputError, before anything is drawn, if that could not be."""
     from flux1.safety.provenance import check_writable
 
-    check_writable(output)
-    if request.num_images == 1:
-        return [output]
-    names = [f"{output.stem}-{k}{output.suffix}" for k in range(request.num_images)]
-    return [output.with_name(name) for name in names]
+    targets = [output]
+    if request.num_images > 1:
+        names = [f"{output.stem}-{k}{output.suffix}" for k in range(request.num_images)]
+        targets = [output.with_name(name) for name in names]
+    for target in targets:
+        check_writable(target)
+    return targets
 
 
 def _check_storable(pipeline: "FluxPipeline", request: ImageRequest, target: Path) -> None:
@@ -201,6 +204,7 @@ def _parse_size(size: str | None) -> tuple[int | None, int | None]:
     if size is None:
         return None, None
     width, cross, height = size.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
+    digits = cross and width.isdecimal() and height.isdecimal()
+    if not digits or max(len(width), len(height)) > 9:
         raise RequestError("size", f"{size!r} is not WIDTHxHEIGHT; for example 1024x768")
     return int(width), int(height)

@@ -30,9 +30,14 @@ def info(
     table = Table(show_header=False, box=None)
     for name, value in asdict(recipe).items():
         if value not in (None, ""):
-            table.add_row(Text(name, "bold"), Text(str(value)))
+            table.add_row(Text(name, "bold"), Text(printable(str(value)), overflow="fold"))
     Console().print(table)
-    typer.echo(f"\nagain: {command(recipe)}")
+    typer.echo(f"\nagain: {printable(command(recipe))}")
+
+
+def printable(text: str) -> str:
+    """Control characters spelled out: a foreign file's words must not steer the terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def command(recipe: "Recipe") -> str:

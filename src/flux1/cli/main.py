@@ -1,13 +1,16 @@
 """The `flux1` command: one file per subcommand, joined here."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from flux1 import __version__
 from flux1.cli import generate, info, models, train
 from flux1.errors import Flux1Error
+
+# click's own class, wherever this typer keeps its click
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="flux1",
@@ -40,7 +43,19 @@ def root(
 def main() -> None:
     """Run a command. What the caller can mend is one line on stderr and exit status 2."""
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except _UsageError as wrong:
+        _fail(getattr(wrong, "format_message", wrong.__str__)())
     except Flux1Error as error:
-        typer.echo(f"flux1: {error}", err=True)
-        sys.exit(2)
+        _fail(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads any more; the interpreter would say so again
+        sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"flux1: {' '.join(message.split())}", err=True)
+    sys.exit(2)

@@ -46,8 +46,10 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         normed = self.norm(x)
+        # contiguous: with strided channels the attention materialises all pairs of positions
         q, k, v = (
-            rearrange(conv(normed), "b c h w -> b 1 (h w) c") for conv in (self.q, self.k, self.v)
+            rearrange(conv(normed), "b c h w -> b 1 (h w) c").contiguous()
+            for conv in (self.q, self.k, self.v)
         )
         h = F.scaled_dot_product_attention(q, k, v)
         h = rearrange(h, "b 1 (h w) c -> b c h w", h=x.shape[2], w=x.shape[3])

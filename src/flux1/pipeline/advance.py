@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flux1.errors import Flux1Error
 from flux1.model.transformer import Transformer
 from flux1.pipeline.batch import batch, shape_of
 from flux1.pipeline.job import Job, Row
+from flux1.pipeline.memory import told_out_of_memory
 
 # Bounds the memory of a call. What is drawn does not depend on it beyond rounding.
 TOKENS_PER_CALL = 16_384
@@ -44,11 +44,6 @@ def advance(jobs: Sequence[Job], transformer: Transformer) -> None:
 def _evaluate(rows: Sequence[Row], transformer: Transformer) -> Float[Tensor, "b image c"]:
     """One model call; the velocities come back to where the jobs' points lie."""
     weight = transformer.img_in.weight
-    try:
+    with told_out_of_memory(f"denoising {len(rows)} x {len(rows[0].x)} image tokens"):
         answers: Tensor = transformer(**batch(rows, weight.device, weight.dtype))
-    except torch.OutOfMemoryError as failure:
-        raise Flux1Error(
-            f"out of memory on {weight.device} with {len(rows)} x {len(rows[0].x)} image tokens; "
-            "draw a smaller size, fewer pictures at once, or without true CFG"
-        ) from failure
     return answers.to(rows[0].x.device)

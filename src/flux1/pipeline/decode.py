@@ -6,8 +6,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from flux1.errors import Flux1Error
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import unpack
+from flux1.pipeline.memory import told_out_of_memory
 
 
 @torch.no_grad()
@@ -17,7 +19,13 @@ def decode(
     """One image's tokens, through the autoencoder, to 8-bit RGB (clamped, rounded)."""
     weight = autoencoder.decoder.conv_in.weight
     latents = unpack(tokens[None].to(weight.device, weight.dtype), rows, columns)
-    return to_picture(autoencoder.decode(latents)[0])
+    with told_out_of_memory("decoding the picture"):
+        pixels = autoencoder.decode(latents)[0]
+    if not torch.isfinite(pixels).all():
+        raise Flux1Error(
+            "the autoencoder returned values that are not finite; use dtype float32, or other files"
+        )
+    return to_picture(pixels)
 
 
 def to_picture(pixels: Float[Tensor, "3 H W"]) -> Image.Image:

@@ -77,7 +77,7 @@ def choose_device(wanted: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise Flux1Error(
             f"device: {wanted!r} is not a device{nearest(str(wanted), ('cpu', 'cuda', 'mps'))}"
         ) from None
@@ -98,7 +98,7 @@ def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype
         wanted = str(wanted).removeprefix("torch.")
     if wanted == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if wanted not in DTYPES:
+    if not isinstance(wanted, str) or wanted not in DTYPES:
         known = ", ".join(DTYPES)
         raise Flux1Error(f"dtype: {wanted!r} is not one of {known}{nearest(wanted, DTYPES)}")
     return DTYPES[wanted]

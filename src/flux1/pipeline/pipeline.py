@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from PIL.Image import Image
 
+from flux1.errors import RequestError
 from flux1.events import Finished, Step
 from flux1.flow.guidance import Condition, classifier_free, embedded
 from flux1.flow.noise import initial_noise
@@ -127,6 +128,11 @@ class FluxPipeline:
 
     def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]:
         """Encode, start, advance until done, decode. Images are numbered across all requests."""
+        for request in requests:
+            if request.model != self.variant.id:
+                raise RequestError(
+                    "model", f"the request is for {request.model}, this is {self.variant.id}"
+                )
         seeds = [r.seed + k for r in requests for k in range(r.num_images)]
         owners = [r for r in requests for _ in range(r.num_images)]
         jobs = [self.start(r, seed) for r, seed in zip(owners, seeds, strict=True)]

@@ -7,12 +7,14 @@ EXIF Software, so that other programs can tell a generated picture from a photog
 import io
 import json
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import ExifTags, Image, PngImagePlugin
+from pydantic import TypeAdapter
 
 from flux1.errors import OutputError, nearest
 
@@ -80,17 +82,24 @@ def encode_picture(picture: Image.Image, recipe: Recipe, format: str) -> bytes:
 
 def write_picture(path: Path, data: bytes) -> None:
     """Write beside the target, then rename: a reader sees the whole picture or none."""
-    with _beside(path) as partial:
+    target = Path(os.path.realpath(path))  # a link is followed, not replaced
+    with _beside(target) as partial:
         partial.write_bytes(data)
-        partial.replace(path)
+        partial.replace(target)
 
 
 def check_writable(path: Path) -> None:
     """Refuse a target that could not be written, before any work is done for it."""
-    if path.is_dir():
-        raise OutputError(f"output: {path} is a folder; name a file, such as {path / 'fox.png'}")
+    try:
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise OutputError(f"output: {path} is a folder; name a file, such as {path / 'a.png'}")
+        if target.exists() and not target.is_file():
+            raise OutputError(f"output: {path} is not a regular file")
+    except OSError as failure:
+        raise OutputError(f"output: cannot write {path}: {failure.strerror}") from failure
     format_for(path)
-    with _beside(path):
+    with _beside(target):
         pass
 
 
@@ -101,17 +110,17 @@ def _beside(path: Path) -> Iterator[Path]:
     try:
         partial.touch()
         yield partial
-        partial.unlink(missing_ok=True)
     except OSError as failure:
+        raise OutputError(f"output: cannot write {path}: {failure.strerror}") from failure
+    finally:
         with suppress(OSError):
             partial.unlink()
-        raise OutputError(f"output: cannot write {path}: {failure.strerror}") from failure
 
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a picture that flux1 wrote (OutputError if there is none)."""
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
             chunk = picture.info.get(_CHUNK)
             exif = picture.getexif().get_ifd(ExifTags.IFD.Exif)
     except FileNotFoundError:
@@ -121,7 +130,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         comment = exif.get(ExifTags.Base.UserComment, b"")
         text = chunk or comment.removeprefix(_UNICODE).decode("utf-16-be")
-        return Recipe(**json.loads(text))
+        return TypeAdapter(Recipe).validate_json(text, strict=True)
     except (AttributeError, TypeError, ValueError):
         raise OutputError(
             f"file: {path} holds no flux1 recipe (was it saved again by another program?)"

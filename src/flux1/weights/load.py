@@ -19,7 +19,7 @@ from flux1.variants import FluxText, SentenceText
 from flux1.weights import names
 from flux1.weights.quantize import SCHEME, dequantize_rows
 from flux1.weights.safetensors import FileTensors
-from flux1.weights.sources import Source, verify
+from flux1.weights.sources import Source, unreadable, verify
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -68,19 +68,22 @@ def load_model(source: Source, dtype: torch.dtype = torch.float32, device: Devic
     WeightsError, one line, if a file is damaged or of another model.
     """
     variant, files = source.variant, source.files
-    verify(source)
-    text = load_text(source, dtype, device)
     if files is None:
+        text = load_text(source, dtype, device)
         return Model(
             random_transformer(variant.transformer, RANDOM_SEED).to(device=device, dtype=dtype),
             random_autoencoder(variant.autoencoder, RANDOM_SEED).to(device=device, dtype=dtype),
             text,
         )
-    return Model(
-        load_transformer(files.transformer, variant.transformer, dtype, device),
-        load_autoencoder(files.autoencoder, variant.autoencoder, dtype, device),
-        text,
-    )
+    try:
+        verify(source)
+        return Model(
+            load_transformer(files.transformer, variant.transformer, dtype, device),
+            load_autoencoder(files.autoencoder, variant.autoencoder, dtype, device),
+            load_text(source, dtype, device),
+        )
+    except OSError as failure:
+        raise unreadable(failure) from failure
 
 
 def networks(model: Model) -> list[nn.Module]:

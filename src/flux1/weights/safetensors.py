@@ -5,6 +5,7 @@ header, JSON, naming each tensor's dtype, shape and byte range; the bytes.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -104,10 +105,11 @@ def read_header(file: Path) -> dict[str, Any]:
         text = stream.read(length)
     try:
         header = json.loads(text)
+        dict(header.get("__metadata__", {}))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as failure:
+        wanted = 8 + length + max(ends, default=0)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as failure:
         raise WeightsError(f"{file}: its header is damaged; download it again") from failure
-    wanted = 8 + length + max(ends, default=0)
     if size < wanted:
         raise WeightsError(f"{file}: truncated: {size} of {wanted} bytes; download it again")
     return dict(header)
@@ -166,7 +168,7 @@ def read_json(file: Path) -> dict[str, Any]:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as failure:
         raise MissingWeightsError(f"missing {file}") from failure
-    except ValueError as failure:
+    except (ValueError, RecursionError) as failure:
         raise WeightsError(f"{file}: not a JSON file: {failure}") from failure
     if not isinstance(value, dict):
         raise WeightsError(f"{file}: holds a {type(value).__name__}, an object is needed")
@@ -176,15 +178,16 @@ def read_json(file: Path) -> dict[str, Any]:
 @contextmanager
 def _beside(file: Path) -> Iterator[Path]:
     """A place next to `file` to write to; renamed to `file` at the end, gone after a failure."""
-    partial_file = file.with_name(file.name + ".partial")
+    partial_file = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield partial_file
         partial_file.replace(file)
     except (OSError, SafetensorError) as failure:
+        raise OutputError(f"{file}: cannot be written: {failure}") from failure
+    finally:
         with suppress(OSError):
             partial_file.unlink()
-        raise OutputError(f"{file}: cannot be written: {failure}") from failure
 
 
 def _shards(state: Mapping[str, Tensor], max_bytes: int) -> Iterator[dict[str, int]]:

@@ -8,6 +8,7 @@ Nothing here uses the network or reads the environment.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -94,15 +95,31 @@ def locate(
     UnknownModelError: no such name. MissingWeightsError: which files, where from, where to.
     WeightsError: damaged files, or parts that do not fit together.
     """
-    if isinstance(model, Variant):
-        return _of_variant(model, models, cache)
-    if isinstance(model, Path):
-        return _of_folder(model, None)
     try:
-        return _of_variant(variants.find(model), models, cache)
+        if isinstance(model, Variant):
+            return _of_variant(model, models, cache)
+        if isinstance(model, Path):
+            return _of_folder(model, None)
+        return _of_name(model, models, cache)
+    except OSError as failure:
+        raise unreadable(failure) from failure
+
+
+def unreadable(failure: OSError) -> WeightsError:
+    """What the system said of a file or folder, as one line."""
+    name = str(failure.filename or "a weight file")
+    shown = name if len(name) <= 200 else f"{name[:200]}..."
+    return WeightsError(f"{shown}: cannot be read: {failure.strerror}")
+
+
+def _of_name(name: str, models: Path | None, cache: Path | None) -> Source:
+    if not isinstance(name, str):
+        raise UnknownModelError(f"model: {name!r} is neither a name nor a path")
+    try:
+        return _of_variant(variants.find(name), models, cache)
     except UnknownModelError:
-        for folder in (Path(model), *([models / model] if models else [])):
-            if folder.is_dir():
+        for folder in (Path(name), *([models / name] if models else [])):
+            if name and folder.is_dir():
                 return _of_folder(folder, None)
         raise
 
@@ -114,8 +131,10 @@ def verify(source: Source) -> None:
     if source.layout != "flux1" or folder is None:
         return
     told = read_json(folder / MODEL_JSON).get("sha256")
+    if not isinstance(told, dict):
+        raise WeightsError(f"{folder / MODEL_JSON}: has no sha256 of its files")
     for name in MODEL_FILES:
-        if not isinstance(told, dict) or told.get(name) != sha256(folder / name):
+        if told.get(name) != sha256(folder / name):
             raise WeightsError(
                 f"{folder / name}: is not the file that {MODEL_JSON} was written for"
             )
@@ -302,8 +321,15 @@ def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
     try:
         row = variants.find(told["variant"])
         shift, scale = float(told["latents"]["shift"]), float(told["latents"]["scale"])
-    except (UnknownModelError, KeyError, TypeError, ValueError, AttributeError) as failure:
-        raise WeightsError(f"{folder / MODEL_JSON}: needs a known variant and latents") from failure
+    except (UnknownModelError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
+        raise WeightsError(f"{folder / MODEL_JSON}: needs a known variant and latents") from e
+    if not (math.isfinite(shift) and math.isfinite(scale) and scale > 0):
+        raise WeightsError(
+            f"{folder / MODEL_JSON}: latents need a finite shift and a positive scale, "
+            f"not {shift} and {scale}"
+        )
+    if not isinstance(row.text, SentenceText):
+        raise WeightsError(f"{folder / MODEL_JSON}: {row.id} is not kept in this layout")
     if variant is not None and row.id != variant.id:
         raise WeightsError(f"{folder}: holds {row.id}, not {variant.id}")
     paths = [folder / name for name in MODEL_FILES]
