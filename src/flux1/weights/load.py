@@ -259,7 +259,7 @@ def _fill_buffers(network: nn.Module, device: Device) -> None:
         elif attribute == "token_type_ids":
             value = torch.zeros(buffer.shape, dtype=buffer.dtype, device=device)
         else:
-            raise NotImplementedError(f"the value of buffer {name} is not known")
+            raise TypeError(f"the value of buffer {name} is not known")
         network.get_submodule(module).register_buffer(attribute, value, persistent=False)
 
 
