@@ -90,7 +90,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(sprites, tmp_p
     kept = (tmp_path / "checkpoint.pt").read_bytes()
     broken = objective(sprites)
     broken.edge_weight = float("nan")
-    with pytest.raises(DataError, match="loss nan .* at step 4"):
+    with pytest.raises(DataError, match=r"loss nan .* at step 4"):
         train(broken, settings(steps=8), tmp_path, SILENT)
     assert (tmp_path / "checkpoint.pt").read_bytes() == kept
 
