@@ -11,7 +11,7 @@ from flux1 import FluxPipeline
 from flux1.errors import DataError
 from flux1.flow.path import velocity
 from flux1.training import recipes
-from flux1.training.data import LatentCache
+from flux1.training.data import EncodedScenes
 from flux1.training.rectified_flow import RectifiedFlowObjective
 from flux1.training.vocabulary import NOUNS
 from flux1.variants import TINY
@@ -29,7 +29,7 @@ steps = 2
 batch_size = 2
 learning_rate = 1e-3
 matrix_learning_rate = 1e-3
-[transformer]
+[[transformer]]
 scenes = 24
 [transformer.loop]
 steps = 3
@@ -37,6 +37,14 @@ batch_size = 4
 learning_rate = 1e-3
 matrix_learning_rate = 1e-3
 precision = "bfloat16"
+[[transformer]]
+scenes = 25
+mixture = { single = 0, coloured = 0, pair = 1, count = 0 }
+[transformer.loop]
+steps = 3
+batch_size = 4
+learning_rate = 1e-3
+matrix_learning_rate = 1e-3
 """
 SILENT, CPU = Console(quiet=True), torch.device("cpu")
 
@@ -66,7 +74,7 @@ def test_a_recipe_ends_in_a_folder_that_draws(recipe, offline, sprites, tmp_path
     model = recipes.make(recipe, folder, SILENT, CPU)
     drawn = FluxPipeline.from_pretrained(model)("a fox", seed=0, steps=2).images[0]
     assert drawn.size == (64, 64)
-    assert (folder / "transformer" / "preview-000003.png").exists()
+    assert (folder / "transformer-1" / "preview-000003.png").exists()
     before = (model / "transformer.safetensors").read_bytes()
     again = recipes.make(recipe, folder, SILENT, CPU)  # nothing left to do: the same file
     assert (again / "transformer.safetensors").read_bytes() == before
@@ -74,7 +82,7 @@ def test_a_recipe_ends_in_a_folder_that_draws(recipe, offline, sprites, tmp_path
 
 def test_a_transformer_run_in_two_parts_is_the_run_in_one(recipe, offline, sprites, tmp_path):
     whole = recipes.make(recipe, start(tmp_path / "whole", sprites), SILENT, CPU)
-    cut, loop = start(tmp_path / "cut", sprites), recipe.transformer.loop
+    cut, loop = start(tmp_path / "cut", sprites), recipe.transformer[-1].loop
     stops = iter([False, True])
     original = recipes.train
 
@@ -97,18 +105,22 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
 ):
     folder = start(tmp_path / "run", sprites)
     model = recipes.make(recipe, folder, SILENT, CPU)
-    cache = LatentCache.open(folder / "scenes.safetensors")
-    assert len(cache) == 24
-    kept = cache.batch(0, 8, seed=0, caption_dropout=0.0)
-    dropped = cache.batch(0, 8, seed=0, caption_dropout=1.0)
+    text = FluxPipeline.from_pretrained(model).text
+    scenes = EncodedScenes.open(folder / "scenes-1")
+    assert len(scenes) == 24
+    kept = scenes.batch(0, 8, seed=0, caption_dropout=0.0, text=text)
+    dropped = scenes.batch(0, 8, seed=0, caption_dropout=1.0, text=text)
     assert torch.equal(kept.tokens, dropped.tokens)
-    assert torch.equal(dropped.txt, cache.empty.txt.float().expand_as(dropped.txt))
+    nothing = text([""])[0].txt.expand_as(dropped.txt)
+    assert torch.allclose(dropped.txt, nothing, atol=1e-5)
     assert not torch.equal(kept.txt, dropped.txt)
-    seen = torch.cat([cache.batch(i, 8, 0, 0.0).tokens for i in range(3)])
+    seen = torch.cat([scenes.batch(i, 8, 0, 0.0, text).tokens for i in range(3)])
     assert len({row.sum().item() for row in seen}) == 24  # an epoch shows every scene once
+    pairs = EncodedScenes.open(folder / "scenes-2")
+    assert all(scene.relation is not None for scene in pairs.scenes)
 
     pipeline = FluxPipeline.from_pretrained(model)
-    objective = RectifiedFlowObjective(pipeline, cache, ("a fox",), 8, 0, grid=(4, 4))
+    objective = RectifiedFlowObjective(pipeline, scenes, ("a fox",), 8, 0, grid=(4, 4))
     noise = torch.randn(kept.tokens.shape, generator=torch.Generator().manual_seed(3))
     perfect = velocity(kept.tokens, noise)
     objective._velocity = lambda x, t, batch: perfect
@@ -129,12 +141,13 @@ def test_a_folder_begun_with_another_recipe_is_refused(recipe, offline, sprites,
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("scenes = 24", "scenes = 2", "transformer.scenes: 2 is less than one batch of 4"),
-        ("scenes = 24", "secnes = 24", "transformer.secnes"),
+        ("scenes = 24", "scenes = 2", "transformer.0.scenes: 2 is less than one batch of 4"),
+        ("scenes = 24", "secnes = 24", "transformer.0.secnes"),
         ("picture_size = 64", "picture_size = 50", "picture_size: 50 is not a multiple of 16"),
-        ("steps = 3", "steps = 0", "transformer.loop.steps: Input should be greater than 0"),
+        ("steps = 3", "steps = 0", "transformer.0.loop.steps: Input should be greater than 0"),
         ('variant = "tiny"', 'variant = "flux-dev"', "has no sentence encoder"),
-        ("[transformer]", "[transformer", "is not TOML"),
+        ("[[transformer]]", "[[transformer", "is not TOML"),
+        ("pair = 1", "pair = 0.5", "transformer.1.mixture: "),
     ],
 )
 def test_a_bad_recipe_is_one_line_that_names_the_key(tmp_path, old, new, words):

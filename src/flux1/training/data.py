@@ -1,25 +1,26 @@
 """The transformer's training set: scenes composed once, encoded once, read many times."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import TypeAdapter
 from rich.progress import Progress
 from torch import Tensor
 
 from flux1.errors import DataError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import pack
-from flux1.pipeline.encode import Conditioning, TextEncoder
+from flux1.pipeline.encode import TextEncoder
 from flux1.training.autoencoder import to_pixels
-from flux1.training.scenes import caption, render, sample_scene
+from flux1.training.scenes import Mixture, Scene, caption, render, sample_scene
 from flux1.training.sprites import Sprites
 from flux1.weights.safetensors import FileTensors, write_tensors
 
 CHUNK = 256
+_SCENES = TypeAdapter(Scene)
 
 
 @dataclass(frozen=True)
@@ -30,42 +31,47 @@ class Batch:
     txt: Float[Tensor, "b text d"]
     pooled: Float[Tensor, "b p"]
 
-    def to(self, device: torch.device) -> "Batch":
-        return Batch(self.tokens.to(device), self.txt.to(device), self.pooled.to(device))
-
 
 @dataclass(frozen=True)
-class LatentCache:
-    """Encoded scenes in half precision; `empty` is what a dropped caption becomes."""
+class EncodedScenes:
+    """Scenes with their pictures' latents in half precision. Their words are not kept: each time
+    that a scene is read it is described anew."""
 
-    scenes: Batch
-    empty: Conditioning
+    scenes: tuple[Scene, ...]
+    tokens: Float[Tensor, "n image c"]
 
     @classmethod
-    def open(cls, path: Path) -> "LatentCache":
-        if not path.exists():
+    def open(cls, folder: Path) -> "EncodedScenes":
+        if not (folder / "latents.safetensors").exists():
             raise DataError(
-                f"no encoded scenes at {path}: a recipe makes them (`flux1 train flux-mini`)"
+                f"no encoded scenes in {folder}: a recipe makes them (`flux1 train flux-mini`)"
             )
-        read = dict(FileTensors(path))
-        return cls(
-            Batch(read["tokens"], read["txt"], read["pooled"]),
-            Conditioning(read["empty_txt"], read["empty_pooled"]),
-        )
+        lines = (folder / "scenes.jsonl").read_text().splitlines()
+        tokens = FileTensors(folder / "latents.safetensors")["tokens"]
+        if len(lines) != len(tokens):
+            raise DataError(f"{folder}: {len(lines)} scenes but {len(tokens)} pictures' latents")
+        return cls(tuple(_SCENES.validate_json(line) for line in lines), tokens)
 
     def __len__(self) -> int:
-        return len(self.scenes.tokens)
+        return len(self.scenes)
 
-    def batch(self, step: int, size: int, seed: int, caption_dropout: float) -> Batch:
+    def batch(
+        self, step: int, size: int, seed: int, caption_dropout: float, text: TextEncoder
+    ) -> Batch:
         """Batch `step` of an endless shuffled walk; a pure function of its arguments."""
         per_epoch = len(self) // size
         epoch, place = divmod(step, per_epoch)
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
-        rows = torch.from_numpy(order[place * size : (place + 1) * size])
-        txt, pooled = self.scenes.txt[rows].float(), self.scenes.pooled[rows].float()
-        lost = np.random.default_rng([seed, step, 1]).random(size) < caption_dropout
-        txt[lost], pooled[lost] = self.empty.txt.float(), self.empty.pooled.float()
-        return Batch(self.scenes.tokens[rows].float(), txt, pooled)
+        rows = order[place * size : (place + 1) * size]
+        rng = np.random.default_rng([seed, step, 1])
+        words = text([_words(self.scenes[row], caption_dropout, rng) for row in rows])
+        txt = torch.stack([c.txt for c in words]).float()
+        pooled = torch.stack([c.pooled for c in words]).float()
+        return Batch(self.tokens[torch.from_numpy(rows)].to(txt), txt, pooled)
+
+
+def _words(scene: Scene, dropout: float, rng: np.random.Generator) -> str:
+    return "" if rng.random() < dropout else caption(scene, rng)
 
 
 def latent_statistics(
@@ -82,56 +88,33 @@ def latent_statistics(
     return mean.mean().item(), 1 / mean.std().item()
 
 
-def encoded_scenes(
+def encode_scenes(
+    folder: Path,
     autoencoder: Autoencoder,
-    text: TextEncoder,
     sprites: Sprites,
     picture_size: int,
     count: int,
     seed: int,
-) -> Iterator[Batch]:
-    """Compose and encode `count` scenes, a chunk at a time, in half precision."""
+    mixture: Mixture,
+    precision: torch.dtype,
+    progress: Progress,
+) -> None:
+    """Compose `count` scenes and write them to `folder` with their latents. `precision` is that
+    of the autoencoder's products; what is kept is float16."""
+    task = progress.add_task("encoding scenes", total=count)
     device = autoencoder.encoder.conv_in.weight.device
+    narrow = torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    lines, latents = [], []
     for chunk in range(-(-count // CHUNK)):
         rng = np.random.default_rng([seed, chunk])
         size = min(CHUNK, count - chunk * CHUNK)
-        scenes = [sample_scene(rng) for _ in range(size)]
+        scenes = [sample_scene(rng, mixture) for _ in range(size)]
         pictures = np.stack([render(scene, sprites, picture_size, rng) for scene in scenes])
-        with torch.no_grad():
+        with torch.no_grad(), narrow:
             pixels = to_pixels(pictures).to(device, memory_format=torch.channels_last)
-            tokens = torch.cat([pack(autoencoder.encode(part)) for part in pixels.split(32)])
-        words = text([caption(scene, rng) for scene in scenes])
-        yield Batch(
-            tokens.half().cpu(),
-            torch.stack([c.txt for c in words]).half().cpu(),
-            torch.stack([c.pooled for c in words]).half().cpu(),
-        )
-
-
-def prepare_cache(
-    path: Path,
-    autoencoder: Autoencoder,
-    text: TextEncoder,
-    sprites: Sprites,
-    picture_size: int,
-    count: int,
-    seed: int,
-    progress: Progress,
-) -> None:
-    """Write `count` encoded scenes to one safetensors file."""
-    task = progress.add_task("encoding scenes", total=count)
-    chunks = []
-    for chunk in encoded_scenes(autoencoder, text, sprites, picture_size, count, seed):
-        chunks.append(chunk)
-        progress.advance(task, len(chunk.tokens))
-    (nothing,) = text([""])
-    write_tensors(
-        path,
-        {
-            "tokens": torch.cat([c.tokens for c in chunks]),
-            "txt": torch.cat([c.txt for c in chunks]),
-            "pooled": torch.cat([c.pooled for c in chunks]),
-            "empty_txt": nothing.txt.half().cpu(),
-            "empty_pooled": nothing.pooled.half().cpu(),
-        },
-    )
+            latents += [pack(autoencoder.encode(part)).half().cpu() for part in pixels.split(8)]
+        lines += [_SCENES.dump_json(scene).decode() + "\n" for scene in scenes]
+        progress.advance(task, size)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scenes.jsonl").write_text("".join(lines))
+    write_tensors(folder / "latents.safetensors", {"tokens": torch.cat(latents)})

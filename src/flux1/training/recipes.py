@@ -1,6 +1,6 @@
-"""Recipes: everything that makes a shipped file from nothing, as one TOML file and four stages.
+"""Recipes: everything that makes a shipped file from nothing, as one TOML file.
 
-    sprites -> autoencoder -> encoded scenes -> transformer -> a folder that `flux1` loads
+    sprites -> autoencoder -> (encoded scenes -> transformer) per phase -> a folder `flux1` loads
 
 A stage whose result lies in the run's folder is not done again, so an interrupted run goes on
 where it stopped.
@@ -9,7 +9,7 @@ where it stopped.
 import dataclasses
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -33,9 +33,10 @@ from flux1.model.transformer import Transformer
 from flux1.pipeline.encode import SentenceTextEncoder
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.training.autoencoder import AutoencoderObjective, start_precise
-from flux1.training.data import LatentCache, latent_statistics, prepare_cache
+from flux1.training.data import EncodedScenes, encode_scenes, latent_statistics
 from flux1.training.loop import LoopSettings, train
 from flux1.training.rectified_flow import RectifiedFlowObjective, initialise
+from flux1.training.scenes import Mixture
 from flux1.training.sprites import Sprites, prepare_sprites
 from flux1.training.text import fetch_sentence_model
 from flux1.variants import SentenceText, Variant, find
@@ -58,13 +59,14 @@ class AutoencoderStage:
 
 
 @dataclass(frozen=True)
-class TransformerStage:
-    """`scenes` are composed and encoded once; `caption_dropout` of the captions become empty."""
+class TransformerPhase:
+    """`scenes` of a mixture, composed and encoded once; `caption_dropout` of the captions become
+    empty. Each phase starts from the averaged weights of the one before."""
 
     loop: LoopSettings
     scenes: PositiveInt
+    mixture: Mixture = field(default_factory=Mixture)
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
-    preview_prompts: tuple[str, ...] = ("a red apple on a blue background",)
     __pydantic_config__ = _STRICT
 
 
@@ -77,7 +79,8 @@ class Recipe:
     picture_size: PositiveInt
     seed: NonNegativeInt
     autoencoder: AutoencoderStage
-    transformer: TransformerStage
+    transformer: Annotated[tuple[TransformerPhase, ...], Field(min_length=1)]
+    preview_prompts: tuple[str, ...] = ("a red apple on a blue background",)
     __pydantic_config__ = _STRICT
 
 
@@ -114,7 +117,7 @@ def read_recipe(name_or_path: str) -> Recipe:
 
 def _check_together(recipe: Recipe) -> None:
     """What no single key can be wrong about."""
-    multiple, stage = find(recipe.variant).size_multiple, recipe.transformer
+    multiple = find(recipe.variant).size_multiple
     for name, side in (
         ("picture_size", recipe.picture_size),
         ("autoencoder.crop_size", recipe.autoencoder.crop_size),
@@ -124,11 +127,12 @@ def _check_together(recipe: Recipe) -> None:
             raise DataError(
                 f"recipe: {name}: {side} is not a multiple of {multiple}; nearest: {near}"
             )
-    if stage.scenes < stage.loop.batch_size:
-        raise DataError(
-            f"recipe: transformer.scenes: {stage.scenes} is less than one batch of "
-            f"{stage.loop.batch_size}"
-        )
+    for i, phase in enumerate(recipe.transformer):
+        if phase.scenes < phase.loop.batch_size:
+            raise DataError(
+                f"recipe: transformer.{i}.scenes: {phase.scenes} is less than one batch of "
+                f"{phase.loop.batch_size}"
+            )
 
 
 def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -> Path:
@@ -140,36 +144,42 @@ def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -
 
     sprites_path = folder / "sprites.npz"
     if not sprites_path.exists():
-        console.print("1/4  fetching and rendering the drawings")
+        console.print("fetching and rendering the drawings")
         prepare_sprites(sprites_path)
     sprites = Sprites.open(sprites_path)
     language = fetch_sentence_model(folder / "text", variant.text.bert)
     language.bert.to(device)
     text = SentenceTextEncoder(language.bert, language.tokenizer, variant.text.max_tokens)
 
-    console.print("2/4  autoencoder")
+    console.print("autoencoder")
     autoencoder = make_autoencoder(
         recipe, variant, sprites, folder / "autoencoder", console, device
     )
 
-    cache_path = folder / "scenes.safetensors"
-    if not cache_path.exists():
-        console.print("3/4  composing and encoding scenes")
-        with Progress(console=console) as progress:
-            prepare_cache(
-                cache_path, autoencoder, text, sprites, recipe.picture_size,
-                recipe.transformer.scenes, recipe.seed, progress,
-            )  # fmt: skip
-
-    console.print("4/4  transformer")
     torch.manual_seed(recipe.seed)
     transformer = Transformer(variant.transformer)
     initialise(transformer)
     pipeline = FluxPipeline(variant, transformer.to(device), autoencoder, text, "", str(folder))
-    trained = make_transformer(recipe, pipeline, LatentCache.open(cache_path), folder, console)
+    for number, phase in enumerate(recipe.transformer, start=1):
+        of = f"transformer, phase {number} of {len(recipe.transformer)}"
+        seed = recipe.seed + number - 1
+        scenes_folder = folder / f"scenes-{number}"
+        if not (scenes_folder / "latents.safetensors").exists():
+            console.print(f"{of}: composing and encoding scenes")
+            with Progress(console=console) as progress:
+                encode_scenes(
+                    scenes_folder, autoencoder, sprites, recipe.picture_size, phase.scenes, seed,
+                    phase.mixture, getattr(torch, phase.loop.precision), progress,
+                )  # fmt: skip
+        console.print(of)
+        scenes = EncodedScenes.open(scenes_folder)
+        trained = train_phase(
+            recipe, phase, pipeline, scenes, seed, folder / f"transformer-{number}", console
+        )
+        pipeline.transformer.load_state_dict(trained.state_dict())
 
     model_folder = folder / "model"
-    save_model_folder(model_folder, variant, trained, autoencoder, language)
+    save_model_folder(model_folder, variant, pipeline.transformer, autoencoder, language)
     return model_folder
 
 
@@ -218,14 +228,19 @@ def make_autoencoder(
     return model
 
 
-def make_transformer(
-    recipe: Recipe, pipeline: FluxPipeline, cache: LatentCache, folder: Path, console: Console
+def train_phase(
+    recipe: Recipe,
+    phase: TransformerPhase,
+    pipeline: FluxPipeline,
+    scenes: EncodedScenes,
+    seed: int,
+    folder: Path,
+    console: Console,
 ) -> Transformer:
-    """Train (or go on with) a pipeline's transformer on encoded scenes."""
-    stage = recipe.transformer
+    """Train (or go on with) a pipeline's transformer on encoded scenes; returns the average."""
     side = recipe.picture_size // pipeline.variant.size_multiple
     objective = RectifiedFlowObjective(
-        pipeline, cache, stage.preview_prompts, stage.loop.batch_size, recipe.seed,
-        stage.caption_dropout, (side, side),
+        pipeline, scenes, recipe.preview_prompts, phase.loop.batch_size, seed,
+        phase.caption_dropout, (side, side),
     )  # fmt: skip
-    return train(objective, stage.loop, folder / "transformer", console)
+    return train(objective, phase.loop, folder, console)

@@ -14,7 +14,7 @@ from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import make_request
-from flux1.training.data import Batch, LatentCache
+from flux1.training.data import Batch, EncodedScenes
 from flux1.training.objective import ParameterGroups, sheet
 
 
@@ -41,7 +41,7 @@ class RectifiedFlowObjective:
     """
 
     pipeline: FluxPipeline
-    cache: LatentCache
+    scenes: EncodedScenes
     preview_prompts: tuple[str, ...]
     batch_size: int
     seed: int
@@ -54,8 +54,9 @@ class RectifiedFlowObjective:
         return self.pipeline.transformer
 
     def batch(self, step: int) -> Batch:
-        batch = self.cache.batch(step, self.batch_size, self.seed, self.caption_dropout)
-        return batch.to(self.pipeline.device)
+        return self.scenes.batch(
+            step, self.batch_size, self.seed, self.caption_dropout, self.pipeline.text
+        )
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         image = batch.tokens

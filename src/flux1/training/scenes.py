@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from pydantic import ConfigDict
 
 from flux1.training.sprites import Sprites
 from flux1.training.vocabulary import (
@@ -95,16 +96,37 @@ _LAYOUTS: dict[int, tuple[tuple[tuple[float, float], ...], float]] = {
     5: (((0.22, 0.22), (0.78, 0.22), (0.5, 0.5), (0.22, 0.78), (0.78, 0.78)), 0.32),
 }
 _PAIR_CENTRES = {
-    "left": ((0.27, 0.5), (0.73, 0.5)),
-    "right": ((0.73, 0.5), (0.27, 0.5)),
-    "above": ((0.5, 0.27), (0.5, 0.73)),
-    "below": ((0.5, 0.73), (0.5, 0.27)),
+    "left": ((0.26, 0.5), (0.74, 0.5)),
+    "right": ((0.74, 0.5), (0.26, 0.5)),
+    "above": ((0.5, 0.26), (0.5, 0.74)),
+    "below": ((0.5, 0.74), (0.5, 0.26)),
 }
-_PAIR_SIZE = 0.45
+_PAIR_SIZE = 0.5
 
 
-def _jitter(centre: tuple[float, float], rng: np.random.Generator) -> tuple[float, float]:
-    dx, dy = rng.uniform(-0.02, 0.02, 2)
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of the kinds of scene; they add up to 1. `coloured` is one object, recoloured."""
+
+    single: float = 0.55
+    coloured: float = 0.15
+    pair: float = 0.20
+    count: float = 0.10
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        shares = (self.single, self.coloured, self.pair, self.count)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"shares must be at least 0 and add up to 1, not {sum(shares):g}")
+
+
+_COMMON = Mixture()
+
+
+def _jitter(
+    centre: tuple[float, float], rng: np.random.Generator, reach: float = 0.02
+) -> tuple[float, float]:
+    dx, dy = rng.uniform(-reach, reach, 2)
     return centre[0] + dx, centre[1] + dy
 
 
@@ -119,25 +141,26 @@ def _pick_colour(noun: str, background: str, rng: np.random.Generator) -> str:
     return allowed[rng.integers(len(allowed))]
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
+def sample_scene(rng: np.random.Generator, mixture: Mixture = _COMMON) -> Scene:
     """Draw a scene from the training distribution; held-out pairs never occur."""
     kind = rng.random()
+    one = mixture.single + mixture.coloured
     background = COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
     noun = NOUNS[rng.integers(len(NOUNS))]
-    if kind < 0.70:  # one object, a third of them recoloured
+    if kind < one:
         style = _pick_style([noun], rng)
-        colour = _pick_colour(noun, background, rng) if kind > 0.55 else None
+        colour = _pick_colour(noun, background, rng) if kind > mixture.single else None
         x, y = _jitter((0.5, 0.5), rng)
         thing = Thing(noun, x, y, rng.uniform(0.70, 0.78), colour)
         return Scene((thing,), background, style)
-    if kind < 0.90:  # two objects and where they stand
+    if kind < one + mixture.pair:
         other = NOUNS[rng.integers(len(NOUNS))]
         style = _pick_style([noun, other], rng)
         relation = RELATIONS[rng.integers(4)]
         things = []
         for name, centre in zip((noun, other), _PAIR_CENTRES[relation], strict=True):
             colour = _pick_colour(name, background, rng) if rng.random() < 0.2 else None
-            things.append(Thing(name, *_jitter(centre, rng), _PAIR_SIZE, colour))
+            things.append(Thing(name, *_jitter(centre, rng, 0.01), _PAIR_SIZE, colour))
         return Scene(tuple(things), background, style, relation)
     style = _pick_style([noun], rng)
     centres, size = _LAYOUTS[int(rng.integers(2, 6))]
@@ -146,21 +169,49 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     return Scene(copies, background, style)
 
 
+# The words around a scene. Common ones stand more than once; adherence's own wordings are not
+# among them, so that what it measures is not what was learnt by heart.
 _FRAMES = (
-    "{}", "{}", "{}", "a picture of {}", "an illustration of {}", "a drawing of {}",
-    "an emoji of {}", "an icon of {}", "clip art of {}", "an image of {}",
+    "{}", "{}", "{}", "{}", "a picture of {}", "an illustration of {}", "a drawing of {}",
+    "an emoji of {}", "an icon of {}", "clip art of {}", "an image of {}", "a sticker of {}",
+    "a graphic of {}", "a sketch of {}", "show me {}", "a poster of {}",
+    "a picture that has {} in it", "there is {}", "one picture: {}", "a render of {}", "simply {}",
+    "{}, clip art", "{}, emoji", "{}, illustration", "{}, centred", "only {}", "{} alone",
 )  # fmt: skip
 _BACKGROUNDS = (
-    "{0} on {2} background", "{0} on {2} background", "{0} on {2} background", "{0} on {1}",
-    "{0} in front of {2} background", "{0}, {1} background", "{0} with {2} background",
-    "{0} against {2} background", "on {2} background, {0}",
+    "{0} on {2} background", "{0} on {2} background", "{0} on {2} background",
+    "{0} on {2} background", "{0} on {1}", "{0} in front of {2} background", "{0}, {1} background",
+    "{0} with {2} background", "{0} against {2} background", "on {2} background, {0}",
+    "{0} over {1}", "{0}, background {1}", "{0}, background: {1}", "{0}. The background is {1}.",
+    "{0}. {1} background", "{0} before {2} wall", "{0} against {1}", "{0}, all {1} behind",
+    "{0} and {1} everywhere behind it", "{1} background, {0}", "{1} background: {0}",
+    "{2} background with {0}", "{2} picture with {0}", "{0} on {2} surface", "{0} on {1} paper",
+    "{0} on {2} canvas", "{0} surrounded by {1}", "{0} in {2} scene", "{0} on {2} field",
+    "{0}, the rest is {1}", "make the background {1} and show {0}", "{0} with {1} behind it",
+    "{0} with a background that is {1}", "{0} on {2} screen", "against {1}, {0}",
+    "{0} on {2} card", "{0}, {1} colour behind", "{0}, uniform {1} background",
+    "{0} on a simple {1} background", "{0} on an even {1} ground",
 )  # fmt: skip
 _RELATION_WORDS = {
-    "left": ("to the left of", "left of", "on the left of", "to the left of"),
-    "right": ("to the right of", "right of", "on the right of", "to the right of"),
-    "above": ("above", "over", "on top of", "above"),
-    "below": ("below", "under", "beneath", "below"),
-}
+    "left": ("to the left of", "to the left of", "left of", "on the left of", "at the left of"),
+    "right": ("to the right of", "to the right of", "right of", "on the right of",
+              "at the right of"),
+    "above": ("above", "above", "over", "on top of", "higher than"),
+    "below": ("below", "below", "under", "beneath", "underneath", "lower than"),
+}  # fmt: skip
+# {0} is the thing on the left or above, {1} the other one.
+_PLACE_WORDS = {
+    True: ("{0} on the left and {1} on the right", "{0} at left, {1} at right",
+           "left: {0}, right: {1}", "{1} on the right, {0} on the left", "on the left {0}, on the "
+           "right {1}", "{0} (left) and {1} (right)", "from left to right: {0} and {1}"),
+    False: ("{0} at the top and {1} at the bottom", "{0} on top, {1} at the bottom",
+            "top: {0}, bottom: {1}", "{1} at the bottom, {0} at the top", "at the top {0}, at the "
+            "bottom {1}", "{0} (top) and {1} (bottom)", "from top to bottom: {0} and {1}"),
+}  # fmt: skip
+_COUNT_WORDS = ("{0} {1}", "{0} {1}", "{0} {1}", "{1}, {0} of them", "a set of {0} {1}",
+                "{0} copies of {1}", "{0} separate {1}")  # fmt: skip
+_COLOUR_WORDS = ("{a} {noun} in {colour}", "{a} {noun} that is {colour}", "{a} {noun}, {colour}",
+                 "{a} {noun} of {colour} colour", "an all-{colour} {noun}")  # fmt: skip
 
 
 def _choose(options: Sequence[str], rng: np.random.Generator) -> str:
@@ -171,34 +222,54 @@ def _name(thing: Thing, rng: np.random.Generator) -> str:
     noun = thing.noun
     if noun in SYNONYMS and rng.random() < 0.25:
         noun = _choose(SYNONYMS[noun], rng)
-    words = noun if thing.colour is None else f"{thing.colour} {noun}"
-    return with_article(words, noun)
+    if thing.colour is None:
+        return with_article(noun, noun)
+    plain = with_article(f"{thing.colour} {noun}", noun)
+    if plain.startswith(("a ", "an ")) and rng.random() < 0.2:
+        article = with_article(noun, noun).split()[0]
+        return _choose(_COLOUR_WORDS, rng).format(a=article, noun=noun, colour=thing.colour)
+    return plain
+
+
+def _pair_words(scene: Scene, rng: np.random.Generator) -> str:
+    """Two things and where they are: seen from one of them, or each by its own place."""
+    a, b = (_name(thing, rng) for thing in scene.things)
+    assert scene.relation is not None
+    how = rng.random()
+    if scene.relation == "left" and how < 0.2:
+        return _choose((f"{a} next to {b}", f"{a} and {b}", f"{a} beside {b}"), rng)
+    if how < 0.65:
+        return f"{a} {_choose(_RELATION_WORDS[scene.relation], rng)} {b}"
+    first_leads = scene.relation in ("left", "above")
+    lead, follow = (a, b) if first_leads else (b, a)
+    return _choose(_PLACE_WORDS[scene.relation in ("left", "right")], rng).format(lead, follow)
+
+
+def _count_words(scene: Scene, rng: np.random.Generator) -> str:
+    first, count = scene.things[0], len(scene.things)
+    number = str(count) if rng.random() < 0.2 else NUMBERS[count]
+    coloured = "" if first.colour is None else f"{first.colour} "
+    return _choose(_COUNT_WORDS, rng).format(number, f"{coloured}{plural(first.noun)}")
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """One of many wordings of a scene. Leaves the background out only where it is white."""
-    first = scene.things[0]
     if scene.relation is not None:
-        a, b = (_name(thing, rng) for thing in scene.things)
-        if scene.relation == "left" and rng.random() < 0.3:
-            words = _choose((f"{a} next to {b}", f"{a} and {b}", f"{a} beside {b}"), rng)
-        else:
-            words = f"{a} {_choose(_RELATION_WORDS[scene.relation], rng)} {b}"
+        words = _pair_words(scene, rng)
     elif len(scene.things) > 1:
-        count = len(scene.things)
-        number = str(count) if rng.random() < 0.2 else NUMBERS[count]
-        coloured = "" if first.colour is None else f"{first.colour} "
-        words = f"{number} {coloured}{plural(first.noun)}"
+        words = _count_words(scene, rng)
     else:
-        words = _name(first, rng)
+        words = _name(scene.things[0], rng)
     style_words = STYLES[scene.style]
-    if scene.style != next(iter(STYLES)) or rng.random() < 0.35:
+    if scene.style != next(iter(STYLES)) or rng.random() < 0.25:
         style = _choose(style_words, rng)
         words = _choose(
             (
                 f"{words}, {style} style",
+                f"{words}, {style}",
                 f"a {style} picture of {words}",
                 f"{words} in {style} style",
+                f"{words} drawn in a {style} way",
                 f"a {style} icon of {words}",
                 f"{style} {words.removeprefix('a ').removeprefix('an ')}",
             ),
