@@ -195,6 +195,11 @@ class TestForeign:
             ("vae", "block_out_channels", [8, 12], "multiples of the first"),
             ("text_encoder", "hidden_act", "gelu", "only 'quick_gelu'"),
             ("text_encoder_2", "feed_forward_proj", "relu", "only 'gated-gelu'"),
+            ("transformer", "num_layers", -3, "depth cannot be -3"),
+            ("transformer", "num_attention_heads", 0, "does not describe a network"),
+            ("transformer", "axes_dims_rope", 4, "does not describe a network"),
+            ("vae", "scaling_factor", 1e999, "scale_factor cannot be inf"),
+            ("text_encoder_2", "num_layers", 10**9, "num_layers cannot be 1000000000"),
         ],
     )
     def test_configs_that_are_not_flux1(self, copy, part, key, value, said):

@@ -139,8 +139,14 @@ def load_text(
         return FluxTextParts(
             clip, t5, _transformers_tokenizer(clip_folder), _transformers_tokenizer(t5_folder)
         )
-    (path,), (tokenizer,) = files.text, files.tokenizers
-    return SentenceTextParts(load_bert(path, text.bert, dtype, device), load_tokenizer(tokenizer))
+    (path,), (words,) = files.text, files.tokenizers
+    tokenizer = load_tokenizer(words)
+    if tokenizer.get_vocab_size() > text.bert.vocab_size:
+        raise WeightsError(
+            f"{words}: has {tokenizer.get_vocab_size()} words, the text encoder knows "
+            f"{text.bert.vocab_size}"
+        )
+    return SentenceTextParts(load_bert(path, text.bert, dtype, device), tokenizer)
 
 
 def load_bert(

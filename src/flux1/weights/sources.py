@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -30,6 +30,7 @@ MODEL_FILES = (
     "tokenizer.json",
 )
 DIFFUSERS_PARTS = "transformer/ vae/ text_encoder/ text_encoder_2/ tokenizer/ tokenizer_2/"
+LARGEST_NUMBER = 10**6  # of a layer, in a config.json
 SLICES, SLICE = 64, 4096  # what a model's hash reads of each file's data
 
 
@@ -154,21 +155,18 @@ def transformer_config(config: dict[str, Any]) -> TransformerConfig:
     _demand(config, {"_class_name": "FluxTransformer2DModel", "patch_size": 1})
     heads = config.get("num_attention_heads", 24)
     in_channels = config.get("in_channels", 64)
-    try:
-        return TransformerConfig(
-            in_channels=in_channels,
-            out_channels=config.get("out_channels") or in_channels,
-            vec_in_dim=config.get("pooled_projection_dim", 768),
-            context_in_dim=config.get("joint_attention_dim", 4096),
-            hidden_size=heads * config.get("attention_head_dim", 128),
-            num_heads=heads,
-            depth=config.get("num_layers", 19),
-            depth_single_blocks=config.get("num_single_layers", 38),
-            axes_dim=tuple(config.get("axes_dims_rope", (16, 56, 56))),
-            guidance_embed=bool(config.get("guidance_embeds", False)),
-        )
-    except (TypeError, ValueError) as failure:
-        raise WeightsError(str(failure)) from failure
+    return TransformerConfig(
+        in_channels=in_channels,
+        out_channels=config.get("out_channels") or in_channels,
+        vec_in_dim=config.get("pooled_projection_dim", 768),
+        context_in_dim=config.get("joint_attention_dim", 4096),
+        hidden_size=heads * config.get("attention_head_dim", 128),
+        num_heads=heads,
+        depth=config.get("num_layers", 19),
+        depth_single_blocks=config.get("num_single_layers", 38),
+        axes_dim=tuple(config.get("axes_dims_rope", (16, 56, 56))),
+        guidance_embed=bool(config.get("guidance_embeds", False)),
+    )
 
 
 def autoencoder_config(config: dict[str, Any]) -> AutoencoderConfig:
@@ -467,11 +465,28 @@ def _config(folder: Path, read: Any) -> Any:
     """Read a folder's config.json, saying which file an error is about."""
     file = folder / "config.json"
     try:
-        return read(read_json(file))
+        found = read(read_json(file))
+        _check_numbers(found)
+        return found
     except WeightsError as failure:
         if str(file) in str(failure):
             raise
         raise WeightsError(f"{file}: {failure}") from failure
+    except (TypeError, ValueError, ArithmeticError) as failure:
+        raise WeightsError(f"{file}: does not describe a network: {failure}") from failure
+
+
+def _check_numbers(config: Any) -> None:
+    """WeightsError for a number that no network of this kind has."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if field.type is float:
+                fits = isinstance(number, (int, float)) and math.isfinite(number)
+            else:
+                fits = isinstance(number, int) and 0 <= number <= LARGEST_NUMBER
+            if not fits:
+                raise WeightsError(f"{field.name} cannot be {number!r}")
 
 
 def _demand(config: dict[str, Any], values: dict[str, Any]) -> None:
