@@ -50,3 +50,16 @@ def result_path(name: str, label: str = "") -> Path:
     RESULTS.mkdir(parents=True, exist_ok=True)
     parts = [name, datetime.now(UTC).date().isoformat(), label]
     return RESULTS / f"{'-'.join(part for part in parts if part)}.json"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's environment with these variables, for a process that is measured."""
+    return {**os.environ, **variables}
+
+
+def resident_mib(pid: int) -> int | None:
+    """A process's memory now, where /proc tells it."""
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    sizes = [line.split()[1] for line in lines if line.startswith("VmRSS")]
+    return int(sizes[0]) // 1024 if sizes else None

@@ -56,6 +56,75 @@ class DependencyError(Flux1Error):
     code = "dependency_missing"
 
 
+class OverloadedError(Flux1Error):
+    """There is more work than can be done in time. `retry_after` is in seconds."""
+
+    code = "server_is_overloaded"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class CancelledError(Flux1Error):
+    """Whoever asked for the picture does not want it any more, or the service is stopping."""
+
+    code = "cancelled"
+
+
+class DeadlineError(Flux1Error):
+    """The picture could not be ready when it was wanted."""
+
+    code = "deadline_exceeded"
+
+
+class EngineError(Flux1Error):
+    """Drawing failed for a reason that lies in the machine or the model, not in the request."""
+
+    code = "engine_failed"
+
+
+class BlockedError(Flux1Error):
+    """The words or the picture are against the operator's policy. `categories` names why, `stage`
+    what was looked at, `job_id` the request's row."""
+
+    code = "moderation_blocked"
+
+    def __init__(
+        self, message: str, categories: tuple[str, ...], stage: str, job_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.categories, self.stage, self.job_id = categories, stage, job_id
+
+
+class AccountError(Flux1Error):
+    """Registration or log-in data cannot be accepted. `field` is what is wrong."""
+
+    code = "account"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class KeyRefusedError(Flux1Error):
+    """An API key that does not open anything: unknown, expired, revoked, or its account is off."""
+
+    code = "invalid_api_key"
+
+
+class SettingsError(Flux1Error):
+    """A setting, or a file that a setting names, cannot be used."""
+
+    code = "settings"
+
+
+class StoreError(Flux1Error):
+    """The database or the picture store cannot be used as configured."""
+
+    code = "store"
+
+
 def nearest(word: object, known: Iterable[str]) -> str:
     """' (did you mean X?)' when something known is close to `word`, else ''."""
     close = difflib.get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.5)

@@ -36,6 +36,24 @@ class ImageRequest:
     solver: str
 
 
+@dataclass(frozen=True)
+class Order:
+    """A request on its way through the engine: who asks, how urgently, and until when.
+
+    `owner` is the account that shares the machine with others in proportion to `weight`. Of one
+    owner's orders the one of higher `priority` goes first. `deadline` is a time of
+    `time.monotonic()`. `previews` of each picture are shown while it is drawn.
+    """
+
+    id: str
+    request: ImageRequest
+    owner: str
+    weight: float = 1.0
+    priority: int = 0
+    deadline: float | None = None
+    previews: int = 0
+
+
 def make_request(
     variant: Variant,
     prompt: str,
@@ -117,6 +135,8 @@ def _check_text(field: str, text: object) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise RequestError(field, "holds bytes that are not UTF-8 text") from None
+    if "\0" in text:
+        raise RequestError(field, "holds a NUL character, which is not text")
 
 
 def _whole(field: str, value: object) -> int:

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from flux1.cli.main import app
+from flux1.server.routes import images, models, operations, pictures, requests
+from flux1.server.routes.bfl import router_for
+from flux1.settings import ServerSettings, Settings
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
@@ -25,8 +30,33 @@ def test_python_examples_run(page, code, tmp_path):
     assert list(tmp_path.glob("*.png"))
 
 
+def commands():
+    return {command.name for command in app.registered_commands} | {
+        group.name for group in app.registered_groups
+    }
+
+
+def headings(page):
+    return set(re.findall(r"^## (.*)$", (ROOT / "docs" / "reference" / page).read_text(), re.M))
+
+
+def test_every_command_setting_and_endpoint_has_its_heading():
+    assert {f"flux1 {name}" for name in commands()} <= headings("command-line.md")
+    fields = [*Settings.model_fields, *ServerSettings.model_fields]
+    assert {f"FLUX1_{name.upper()}" for name in fields} == headings("settings.md")
+    documented = {
+        f"{method.upper()} {path}"
+        for router in (images.router, models.router, requests.router, pictures.router,
+                       operations.router, router_for(("flux-dev",)))
+        for route in router.routes
+        for path in [route.path.replace(":path", "")]
+        for method in route.methods
+    }  # fmt: skip
+    assert documented == headings("api.md")
+
+
 def test_every_command_in_a_shell_example_exists():
-    known = {"generate", "info", "models", "train", "--help", "--install-completion"}
+    known = {*commands(), "--help", "--install-completion"}
     named = {word for _, code in blocks("bash") for word in re.findall(r"^flux1 (\S+)", code, re.M)}
     assert named
     assert named <= known

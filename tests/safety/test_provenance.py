@@ -1,5 +1,9 @@
 """Recipes survive in files, and files are whole or absent."""
 
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
@@ -10,6 +14,7 @@ from flux1.safety.provenance import (
     check_writable,
     encode_picture,
     format_for,
+    parse_recipe,
     read_recipe,
     write_picture,
 )
@@ -34,6 +39,61 @@ def test_the_recipe_comes_back_from_every_format(picture, tmp_path, suffix):
     with Image.open(path) as opened:
         assert opened.size == (32, 16)
         assert "AI generated" in opened.getexif()[ExifTags.Base.Software]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_the_recipe_comes_back_from_bytes(picture, format):
+    assert parse_recipe(encode_picture(picture, RECIPE, format)) == RECIPE
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"rubbish", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF"]
+)
+def test_bytes_that_are_no_picture_are_one_clear_line(data):
+    with pytest.raises(OutputError, match="file: this is not a readable picture") as caught:
+        parse_recipe(data)
+    assert "\n" not in str(caught.value)
+    assert " at 0x" not in str(caught.value)
+
+
+def test_bytes_without_a_recipe_say_so(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    with pytest.raises(OutputError, match="file: this holds no flux1 recipe"):
+        parse_recipe(buffer.getvalue())
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP"])
+def test_quality_trades_bytes_for_likeness(picture, format):
+    """Grey noise, so that every step up costs bytes and brings the pixels nearer."""
+    picture = picture.convert("L").convert("RGB")
+    whole = np.asarray(picture, float)
+    sizes, errors = [], []
+    for quality in (0, 25, 50, 95, 100):
+        data = encode_picture(picture, RECIPE, format, quality)
+        assert parse_recipe(data) == RECIPE
+        sizes.append(len(data))
+        errors.append(np.abs(np.asarray(Image.open(io.BytesIO(data)), float) - whole).mean())
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(set(errors), reverse=True)
+    assert encode_picture(picture, RECIPE, format) == encode_picture(picture, RECIPE, format, 95)
+
+
+def test_a_quality_that_cannot_be_is_refused(picture):
+    with pytest.raises(OutputError, match="quality: 101 is not from 0 to 100; nearest: 100"):
+        encode_picture(picture, RECIPE, "JPEG", 101)
+    with pytest.raises(OutputError, match="quality: -1 is not from 0 to 100; nearest: 0"):
+        encode_picture(picture, RECIPE, "WEBP", -1)
+    with pytest.raises(OutputError, match="quality: 50 has no effect on PNG"):
+        encode_picture(picture, RECIPE, "PNG", 50)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_threads_may_write_one_picture_with_different_recipes(picture, format):
+    recipes = [replace(RECIPE, seed=seed) for seed in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda recipe: encode_picture(picture, recipe, format), recipes))
+    assert [parse_recipe(data) for data in written] == recipes
 
 
 def test_png_keeps_every_pixel(picture, tmp_path):

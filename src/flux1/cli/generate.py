@@ -97,14 +97,14 @@ def generate(
     ] = False,
 ) -> None:
     """Draw PROMPT and write it to a picture file that carries its whole recipe."""
-    from flux1.settings import Settings
+    from flux1.settings import Settings, read
     from flux1.weights.sources import locate
 
     if quiet:
         logging.getLogger("flux1").setLevel(logging.ERROR)
     started = time.perf_counter()
     width, height = _parse_size(size)
-    source = locate(model, Settings().models)
+    source = locate(model, read(Settings).models)
     request = make_request(
         source.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
         steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=count,

@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flux1 import __version__
-from flux1.cli import generate, info, models, train
+from flux1.cli import generate, info, keys, models, serve, train, users
 from flux1.errors import Flux1Error
 
 # click's own class, wherever this typer keeps its click
@@ -14,7 +14,7 @@ _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="flux1",
-    help="Draw pictures from words with FLUX.1 models, and train them.",
+    help="Draw pictures from words with FLUX.1 models, serve them, and train them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -23,6 +23,9 @@ app.command("generate")(generate.generate)
 app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("train")(train.train)
+app.command("serve")(serve.serve)
+app.add_typer(keys.app, name="keys")
+app.add_typer(users.app, name="users")
 
 
 def _version(asked: bool) -> None:

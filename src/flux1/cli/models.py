@@ -39,11 +39,11 @@ def models(
 
 def _where(variant: Variant) -> str:
     from flux1.errors import MissingWeightsError, WeightsError
-    from flux1.settings import Settings
+    from flux1.settings import Settings, read
     from flux1.weights.sources import locate
 
     try:
-        source = locate(variant, Settings().models)
+        source = locate(variant, read(Settings).models)
     except MissingWeightsError:
         return "missing"
     except WeightsError as damage:

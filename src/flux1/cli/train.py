@@ -38,9 +38,9 @@ def train(
         return
     from flux1.cli.console import say, stderr
     from flux1.pipeline.load import choose_device
-    from flux1.settings import Settings
+    from flux1.settings import Settings, read
 
     chosen = read_recipe(recipe)
-    place = choose_device(device or Settings().device)
+    place = choose_device(device or read(Settings).device)
     finished = make(chosen, out or Path("runs") / chosen.name, stderr(), place)
     say(f'done: flux1 generate "a red fox" --model {finished}')

@@ -16,12 +16,23 @@ from flux1.pipeline.memory import told_out_of_memory
 TOKENS_PER_CALL = 16_384
 
 
-@torch.no_grad()
 def advance(jobs: Sequence[Job], transformer: Transformer) -> None:
     """Evaluate every job's rows and hand each its velocities, in the order of its rows.
 
-    Jobs may differ in everything: solver, step count, guidance, seed, time. Rows of one shape
-    (image tokens, text tokens) share a model call; each further shape is a call more.
+    Jobs may differ in everything: solver, step count, guidance, seed, time.
+    """
+    for job, answers in zip(jobs, evaluate(jobs, transformer), strict=True):
+        job.receive(answers)
+
+
+@torch.no_grad()
+def evaluate(
+    jobs: Sequence[Job], transformer: Transformer, tokens_per_call: int = TOKENS_PER_CALL
+) -> list[list[Float[Tensor, "image c"]]]:
+    """Each job's velocities, in the order of its rows. No job moves before it receives them.
+
+    Rows of one shape (image tokens, text tokens) share a model call of at most `tokens_per_call`
+    (or of one row); each further shape is a call more.
     """
     rows = [row for job in jobs for row in job.rows()]
     alike: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
@@ -30,18 +41,17 @@ def advance(jobs: Sequence[Job], transformer: Transformer) -> None:
 
     velocities: dict[int, Float[Tensor, "image c"]] = {}
     for (image_tokens, text_tokens, _), places in alike.items():
-        at_once = max(1, TOKENS_PER_CALL // (image_tokens + text_tokens))
+        at_once = max(1, tokens_per_call // (image_tokens + text_tokens))
         for start in range(0, len(places), at_once):
             chunk = places[start : start + at_once]
-            answers = _evaluate([rows[place] for place in chunk], transformer)
+            answers = _call([rows[place] for place in chunk], transformer)
             velocities.update(zip(chunk, answers, strict=True))
 
     answered = iter(range(len(rows)))
-    for job in jobs:
-        job.receive([velocities[next(answered)] for _ in job.rows()])
+    return [[velocities[next(answered)] for _ in job.rows()] for job in jobs]
 
 
-def _evaluate(rows: Sequence[Row], transformer: Transformer) -> Float[Tensor, "b image c"]:
+def _call(rows: Sequence[Row], transformer: Transformer) -> Float[Tensor, "b image c"]:
     """One model call; the velocities come back to where the jobs' points lie."""
     weight = transformer.img_in.weight
     with told_out_of_memory(f"denoising {len(rows)} x {len(rows[0].x)} image tokens"):

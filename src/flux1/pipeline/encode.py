@@ -33,6 +33,10 @@ class TextEncoder(Protocol):
 
     def __call__(self, prompts: Sequence[str]) -> list[Conditioning]: ...
 
+    def count(self, prompt: str) -> int:
+        """The tokens that are read of a prompt, marks at its ends included."""
+        ...
+
 
 class FluxTextEncoder:
     """FLUX.1's pair: CLIP-L for the pooled vector, T5-XXL for the sequence (padded, unmasked)."""
@@ -67,6 +71,9 @@ class FluxTextEncoder:
             Conditioning(txt, vector, self._dropped(prompt))
             for prompt, txt, vector in zip(prompts, states, pooled, strict=True)
         ]
+
+    def count(self, prompt: str) -> int:
+        return min(self.max_length, len(self.t5_tokenizer(prompt).input_ids))
 
     def _dropped(self, prompt: str) -> str:
         ids = self.t5_tokenizer(prompt, add_special_tokens=False).input_ids
@@ -106,3 +113,6 @@ class SentenceTextEncoder:
             Conditioning(txt, vector, lost)
             for txt, vector, lost in zip(states, features.pooled, dropped, strict=True)
         ]
+
+    def count(self, prompt: str) -> int:
+        return min(self.max_length, len(self.tokenizer.encode(prompt).ids))

@@ -9,7 +9,7 @@ import torch
 from flux1.errors import Flux1Error, nearest
 from flux1.pipeline.encode import FluxTextEncoder, SentenceTextEncoder, TextEncoder
 from flux1.pipeline.pipeline import FluxPipeline
-from flux1.settings import Settings
+from flux1.settings import Settings, read
 from flux1.variants import FluxText, Licence, SentenceText
 from flux1.weights.load import FluxTextParts, SentenceTextParts, TextParts, load_model
 from flux1.weights.sources import Source, locate
@@ -25,7 +25,7 @@ def load_pipeline(
     dtype: str | torch.dtype | None = None,
 ) -> FluxPipeline:
     """See `FluxPipeline.from_pretrained`."""
-    return load_source(locate(name_or_path, Settings().models), device=device, dtype=dtype)
+    return load_source(locate(name_or_path, read(Settings).models), device=device, dtype=dtype)
 
 
 def load_source(
@@ -35,7 +35,7 @@ def load_source(
     dtype: str | torch.dtype | None = None,
 ) -> FluxPipeline:
     """A pipeline from files that were found already. Raises WeightsError."""
-    settings = Settings()
+    settings = read(Settings)
     place = choose_device(settings.device if device is None else device)
     number = choose_dtype(settings.dtype if dtype is None else dtype, place)
     model = load_model(source, number, place)

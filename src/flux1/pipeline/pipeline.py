@@ -144,7 +144,7 @@ class FluxPipeline:
                     preview = self._preview(jobs[i], owners[i])
                     yield Step(i, step, owners[i].steps, jobs[i].t, preview)
                 if jobs[i].done:
-                    yield Finished(i, seeds[i], self._decode(jobs[i].x, owners[i]))
+                    yield Finished(i, seeds[i], self.decode(jobs[i].x, owners[i]))
 
     def start(self, request: ImageRequest, seed: int) -> Job:
         """One image of a request, ready to advance: its noise, times, solver and conditions."""
@@ -166,21 +166,24 @@ class FluxPipeline:
         )
 
     def encode(self, prompt: str) -> Conditioning:
-        """A prompt's conditioning, remembered for the next call with the same words."""
-        if prompt not in self._conditions:
-            if len(self._conditions) >= 64:
-                self._conditions.pop(next(iter(self._conditions)))
-            (self._conditions[prompt],) = self.text([prompt])
-        return self._conditions[prompt]
+        """A prompt's conditioning; the 64 used last are remembered. From one thread at a time."""
+        found = self._conditions.pop(prompt, None)
+        if found is None:
+            (found,) = self.text([prompt])
+        self._conditions[prompt] = found
+        if len(self._conditions) > 64:
+            self._conditions.pop(next(iter(self._conditions)))
+        return found
+
+    def decode(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
+        """The picture that a request's finished (or estimated) tokens stand for."""
+        return decode(tokens, *self._grid(request), self.autoencoder)
 
     def _grid(self, request: ImageRequest) -> tuple[int, int]:
         multiple = self.variant.size_multiple
         return request.height // multiple, request.width // multiple
 
-    def _decode(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
-        return decode(tokens, *self._grid(request), self.autoencoder)
-
     def _preview(self, job: Job, request: ImageRequest) -> Callable[[], Image]:
         estimate = job.estimate
         assert estimate is not None  # set by the evaluation just made
-        return lambda: self._decode(estimate, request)
+        return lambda: self.decode(estimate, request)

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from pydantic import TypeAdapter
 
 from flux1.errors import OutputError, nearest
@@ -54,16 +55,26 @@ def format_for(path: Path) -> str:
     return FORMATS[suffix]
 
 
-def encode_picture(picture: Image.Image, recipe: Recipe, format: str) -> bytes:
-    """The picture as PNG, JPEG (quality 95, 4:4:4) or WebP (quality 95) bytes with its recipe.
+def encode_picture(
+    picture: Image.Image, recipe: Recipe, format: str, quality: int | None = None
+) -> bytes:
+    """The picture as PNG, JPEG (4:4:4) or WebP bytes with its recipe.
 
-    OutputError if the format cannot hold it: JPEG keeps at most 64 KB of recipe, and JPEG and WebP
-    have a longest side.
+    `quality` of JPEG and WebP is 0 (smallest) to 100 (best), 95 if not given; PNG has none.
+    OutputError for any other, and if the format cannot hold the picture: JPEG keeps at most 64 KB
+    of recipe, and JPEG and WebP have a longest side.
     """
+    if quality is not None and format == "PNG":
+        raise OutputError(f"quality: {quality} has no effect on PNG, which loses nothing")
+    if quality is not None and not 0 <= quality <= 100:
+        near = min(max(quality, 0), 100)
+        raise OutputError(f"quality: {quality} is not from 0 to 100; nearest: {near}")
+    quality = 95 if quality is None else quality
     text = json.dumps(asdict(recipe), ensure_ascii=False)
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = f"flux1 {recipe.version}; AI generated"
     buffer = io.BytesIO()
+    picture = picture.copy()  # saving keeps notes on the picture, which another thread would read
     try:
         if format == "PNG":
             chunks = PngImagePlugin.PngInfo()
@@ -72,7 +83,7 @@ def encode_picture(picture: Image.Image, recipe: Recipe, format: str) -> bytes:
         else:
             comment = _UNICODE + text.encode("utf-16-be")
             exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = comment
-            picture.save(buffer, format, quality=95, subsampling=0, exif=exif)
+            picture.save(buffer, format, quality=quality, subsampling=0, exif=exif)
     except (ValueError, OSError) as failure:
         raise OutputError(
             f"output: {format} cannot hold this picture and its recipe ({failure}); write a .png"
@@ -120,18 +131,32 @@ def _beside(path: Path) -> Iterator[Path]:
 def read_recipe(path: Path) -> Recipe:
     """The recipe of a picture that flux1 wrote (OutputError if there is none)."""
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:
-            chunk = picture.info.get(_CHUNK)
-            exif = picture.getexif().get_ifd(ExifTags.IFD.Exif)
+        with path.open("rb") as file:
+            return _read(file, str(path))
     except FileNotFoundError:
         raise OutputError(f"file: there is no {path}") from None
+    except OSError as failure:
+        raise OutputError(f"file: cannot read {path}: {failure.strerror}") from failure
+
+
+def parse_recipe(data: bytes) -> Recipe:
+    """The recipe in the bytes of a picture that flux1 wrote (OutputError if there is none)."""
+    return _read(io.BytesIO(data), "this")
+
+
+def _read(file: IO[bytes], name: str) -> Recipe:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(file) as picture:
+            chunk = picture.info.get(_CHUNK)
+            exif = picture.getexif().get_ifd(ExifTags.IFD.Exif)
     except Exception as failure:  # PIL's readers raise whatever a damaged file provokes
-        raise OutputError(f"file: {path} is not a readable picture ({failure})") from failure
+        why = "" if isinstance(failure, UnidentifiedImageError) else f" ({failure})"
+        raise OutputError(f"file: {name} is not a readable picture{why}") from failure
     try:
         comment = exif.get(ExifTags.Base.UserComment, b"")
         text = chunk or comment.removeprefix(_UNICODE).decode("utf-16-be")
         return TypeAdapter(Recipe).validate_json(text, strict=True)
     except (AttributeError, TypeError, ValueError):
         raise OutputError(
-            f"file: {path} holds no flux1 recipe (was it saved again by another program?)"
+            f"file: {name} holds no flux1 recipe (was it saved again by another program?)"
         ) from None

@@ -1,0 +1,125 @@
+"""Many requests at once on loaded models, by step-level continuous batching."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flux1.engine.desk import Desk, Listener
+from flux1.engine.scheduler import Picture, Scheduler
+from flux1.engine.worker import Worker
+from flux1.errors import RequestError, UnknownModelError, nearest
+from flux1.events import EngineStatus, Queued
+from flux1.flow.solvers import EVALUATIONS_PER_STEP
+from flux1.pipeline.pipeline import FluxPipeline
+from flux1.request import Order
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """`tokens_per_call`: tokens (image and text) that may share one model call; where a larger
+    call is no faster per token, a larger budget only makes owners wait for each other.
+    `max_running`: pictures in flight, whose prompts are encoded and kept. `max_waiting`: pictures
+    that may wait for that. `max_wait_seconds`: predicted wait beyond which an order is refused.
+    """
+
+    tokens_per_call: int = 16_384
+    max_running: int = 64
+    max_waiting: int = 512
+    max_wait_seconds: float = 600.0
+
+
+class Engine:
+    """Orders in, events out. Thread-safe.
+
+    A picture drawn among others is that of its seed drawn alone, to at most one of 255 levels.
+    Each picture ends with exactly one Finished or Failed. Events come from one thread, in order;
+    a slow listener delays other events, but not the drawing. A listener may call the engine,
+    except for `close`.
+    """
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, FluxPipeline],
+        models: Mapping[str, Any],
+        settings: EngineSettings | None = None,
+    ) -> None:
+        """`pipelines` by variant id; `models` is kept for whoever asks, and not read."""
+        settings = settings or EngineSettings()
+        self.models = models
+        self._pipelines = dict(pipelines)
+        scheduler = Scheduler(settings.tokens_per_call, settings.max_running)
+        self._desk = Desk(scheduler, settings.max_waiting, settings.max_wait_seconds)
+        self._worker = Worker(self._desk, self._pipelines, settings.tokens_per_call)
+
+    def submit(self, order: Order, listener: Listener) -> None:
+        """Take an order in; `listener` is told Queued, Started, its Previews, and how each picture
+        ended.
+
+        Raises OverloadedError, DeadlineError (it is predicted to be late, or is), RequestError,
+        or UnknownModelError for a model that is not loaded; the listener is not called then.
+        """
+        if not 0 < order.weight < math.inf:
+            raise RequestError("weight", f"{order.weight} is not a positive number; usual: 1")
+        self._desk.take(order, self._turns(order), listener)
+
+    def cancel(self, order_id: str) -> bool:
+        """Stop an order within one model call; what is open of it comes back as
+        Failed(CancelledError). False if there is no such order any more."""
+        return self._desk.cancel(order_id)
+
+    def place(self, order_id: str) -> Queued | None:
+        """Where an order stands that has not begun; None if it has, or is not here."""
+        return self._desk.place(order_id)
+
+    def status(self) -> EngineStatus:
+        """`failures` counts EngineErrors: neither what was cancelled nor what was late."""
+        waiting, running, seconds = self._desk.load()
+        tally = self._desk.tally
+        return EngineStatus(
+            waiting=waiting,
+            running=running,
+            seconds=seconds,
+            last_batch=tally.last_batch,
+            last_call_s=tally.last_call_s,
+            pictures=tally.pictures,
+            failures=tally.failures,
+            model_calls=tally.model_calls,
+            alive=self._worker.alive,
+        )
+
+    def close(self, patience_s: float) -> None:
+        """Take nothing new in, finish what can be finished in `patience_s` seconds, cancel the
+        rest, and return when the last event was told."""
+        self._desk.close(patience_s)
+        self._worker.join()
+
+    def _turns(self, order: Order) -> list[Picture]:
+        """What each picture of an order costs."""
+        request = order.request
+        if request.model not in self._pipelines:
+            known = ", ".join(self._pipelines)
+            raise UnknownModelError(
+                f"model: {request.model!r} is not loaded{nearest(request.model, self._pipelines)}"
+                f"; here: {known}"
+            )
+        variant = self._pipelines[request.model].variant
+        multiple = variant.size_multiple
+        image_tokens = (request.height // multiple) * (request.width // multiple)
+        return [
+            Picture(
+                order=order.id,
+                image=image,
+                owner=order.owner,
+                model=request.model,
+                row_tokens=image_tokens + variant.text.max_tokens,
+                evaluations=request.steps * EVALUATIONS_PER_STEP[request.solver],
+                rows=2 if request.true_cfg > 1 else 1,
+                weight=order.weight,
+                priority=order.priority,
+                deadline=order.deadline,
+                arrival=time.monotonic(),
+            )
+            for image in range(request.num_images)
+        ]

@@ -1,0 +1,187 @@
+"""Four threads: encode, denoise, decode, tell. Each does its part of a picture and hands it on.
+
+The denoise thread alone runs the transformer. What goes wrong with one picture is tried once more,
+on its own, and then fails that picture; no error ends a thread. On an accelerator the three stages
+overlap; on a CPU whose cores one network already fills they take turns, since two would only fight.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from flux1.engine.desk import Desk, Drawing
+from flux1.errors import EngineError, Flux1Error
+from flux1.events import Failed, Finished, Preview
+from flux1.flow.solvers import EVALUATIONS_PER_STEP
+from flux1.pipeline.advance import evaluate
+from flux1.pipeline.pipeline import FluxPipeline
+
+T = TypeVar("T")
+_log = logging.getLogger("flux1.engine")
+
+
+@dataclass(frozen=True)
+class _Show:
+    """Tokens to decode: a picture's last, or those of its preview `index` after `step`."""
+
+    drawing: Drawing
+    tokens: Tensor
+    index: int | None = None
+    step: int = 0
+
+
+class _Turns(AbstractContextManager[None]):
+    """A lock that goes to whoever asked first: a plain one can stay with a thread that loops."""
+
+    def __init__(self) -> None:
+        self._next, self._held = Lock(), Lock()
+
+    def __enter__(self) -> None:
+        with self._next:
+            self._held.acquire()
+
+    def __exit__(self, *_failure: object) -> None:
+        self._held.release()
+
+
+class Worker:
+    """Draws until the desk closes; `join` waits for the end of that."""
+
+    def __init__(
+        self, desk: Desk, pipelines: Mapping[str, FluxPipeline], tokens_per_call: int
+    ) -> None:
+        self._desk, self._pipelines, self._tokens_per_call = desk, pipelines, tokens_per_call
+        self._to_decode: SimpleQueue[_Show | None] = SimpleQueue()
+        on_cpu = any(p.device.type == "cpu" for p in pipelines.values())
+        fills_cores = on_cpu and torch.get_num_threads() > 1
+        self._turn: AbstractContextManager[None] = _Turns() if fills_cores else nullcontext()
+        self._threads = {
+            stage.__name__: Thread(target=stage, name=f"flux1{stage.__name__}", daemon=True)
+            for stage in (self._encode, self._denoise, self._decode, self._tell)
+        }
+        for thread in self._threads.values():
+            thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads.values())
+
+    def join(self) -> None:
+        """After the desk has closed: let each thread end, those that hand on before the others."""
+        self._desk.to_encode.put(None)
+        self._threads["_encode"].join()
+        self._threads["_denoise"].join()
+        self._to_decode.put(None)
+        self._threads["_decode"].join()
+        self._desk.outbox.put(None)
+        self._threads["_tell"].join()
+
+    def _encode(self) -> None:
+        for drawing in iter(self._desk.to_encode.get, None):
+            if not self._desk.wants(drawing):
+                continue
+            request = drawing.order.request
+            start = partial(self._pipeline(drawing).start, request, request.seed + drawing.image)
+            job = self._twice(start)
+            if isinstance(job, EngineError):
+                self._desk.settle(drawing, Failed(drawing.image, job))
+            else:
+                drawing.job = job
+                self._desk.ready(drawing)
+
+    def _denoise(self) -> None:
+        while (drawings := self._desk.next_round()) is not None:
+            for drawing, error in zip(drawings, self._step(drawings), strict=True):
+                if error is not None:
+                    (error,) = self._step([drawing])  # once more, on its own
+                if error is None:
+                    error = _tried(partial(self._hand_on, drawing))
+                if error is not None:
+                    self._desk.settle(drawing, Failed(drawing.image, error))
+
+    def _step(self, drawings: Sequence[Drawing]) -> list[EngineError | None]:
+        """Move each by one evaluation, in one call. What went wrong with each, which is then
+        where it was before."""
+        jobs = [drawing.job for drawing in drawings if drawing.job is not None]
+        network = self._pipeline(drawings[0]).transformer
+        with self._turn:
+            began = time.monotonic()
+            answers = _tried(partial(evaluate, jobs, network, self._tokens_per_call))
+            took = time.monotonic() - began
+        if isinstance(answers, EngineError):
+            return [answers] * len(drawings)
+        self._desk.measured(drawings, took)
+        return [
+            _tried(partial(job.receive, velocities))
+            for job, velocities in zip(jobs, answers, strict=True)
+        ]
+
+    def _hand_on(self, drawing: Drawing) -> None:
+        """To the decoder, if the picture is done or a preview is due."""
+        order, job = drawing.order, drawing.job
+        assert job is not None
+        if job.done:
+            drawing.job = None
+            self._desk.drawn(drawing)
+            self._to_decode.put(_Show(drawing, job.x))
+            return
+        step, rest = divmod(job.evaluations, EVALUATIONS_PER_STEP[order.request.solver])
+        due = preview_steps(order.request.steps, order.previews)
+        if rest == 0 and step in due and job.estimate is not None:
+            self._to_decode.put(_Show(drawing, job.estimate, due.index(step), step))
+
+    def _decode(self) -> None:
+        for show in iter(self._to_decode.get, None):
+            drawing, request = show.drawing, show.drawing.order.request
+            if not self._desk.wants(drawing):
+                continue
+            picture = self._twice(partial(self._pipeline(drawing).decode, show.tokens, request))
+            image = drawing.image
+            if isinstance(picture, EngineError):
+                self._desk.settle(drawing, Failed(image, picture))
+            elif show.index is None:
+                self._desk.settle(drawing, Finished(image, request.seed + image, picture))
+            else:
+                preview = Preview(image, show.index, show.step, request.steps, picture)
+                self._desk.show(drawing, preview)
+
+    def _tell(self) -> None:
+        for listener, event in iter(self._desk.outbox.get, None):
+            try:
+                listener(event)
+            except Exception:
+                _log.exception("a listener failed at %s", type(event).__name__)
+
+    def _twice(self, action: Callable[[], T]) -> T | EngineError:
+        with self._turn:
+            first = _tried(action)
+            return _tried(action) if isinstance(first, EngineError) else first
+
+    def _pipeline(self, drawing: Drawing) -> FluxPipeline:
+        return self._pipelines[drawing.order.request.model]
+
+
+def preview_steps(steps: int, previews: int) -> list[int]:
+    """After which steps to show a preview: evenly spread, never after the last."""
+    count = min(previews, steps - 1)
+    return [(k + 1) * steps // (count + 1) for k in range(count)]
+
+
+def _tried(action: Callable[[], T]) -> T | EngineError:
+    """What it gives, or why it does not. The error keeps no traceback, and so no tensors."""
+    try:
+        return action()
+    except Exception as failure:
+        _log.warning("drawing failed", exc_info=True)
+        if isinstance(failure, Flux1Error):
+            return EngineError(str(failure))
+        return EngineError(f"drawing failed: {type(failure).__name__}; the log says more")

@@ -1,0 +1,219 @@
+"""The server: routes, middleware and the tasks that run beside them, joined in `create_app`."""
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.concurrency import run_in_threadpool
+
+from flux1 import __version__
+from flux1.errors import Flux1Error
+from flux1.server import bfl, problems
+from flux1.server.generation import Generation
+from flux1.server.links import signed_path
+from flux1.server.metrics import Metrics
+from flux1.server.parts import Parts
+from flux1.server.problems import Problem
+from flux1.server.routes import bfl as bfl_routes
+from flux1.server.routes import images, models, operations, pictures, requests
+from flux1.server.web import pages
+from flux1.server.webhooks import Courier, payload_of
+from flux1.store.jobs import StoredJob
+
+log = structlog.get_logger("flux1.server")
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+STOP_PATIENCE_S = 20.0
+SWEEP_S = 600.0
+_PATH_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_DESCRIPTION = """Pictures from words. Speaks OpenAI's Images API and BFL's own wire format.
+
+Send a key of the dashboard as `Authorization: Bearer <key>` (or `x-key: <key>`). Every answer that
+is not a success is an `error` object; `x-should-retry` says whether asking again can help."""
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The application over its parts. It starts working when it is served, and stops cleanly."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        metrics = Metrics(parts.engine)
+        courier = Courier(parts.store, parts.settings.private_webhooks)
+        generation = Generation(parts, metrics, _webhook_sender(parts, courier))
+        app.state.generation, app.state.metrics = generation, metrics
+        resumed = await generation.resume()
+        if resumed:
+            log.info("took up requests of the last run", requests=resumed)
+        beside = [asyncio.create_task(courier.run()), asyncio.create_task(_sweep(parts))]
+        try:
+            yield
+        finally:
+            await generation.close(STOP_PATIENCE_S)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    app = FastAPI(
+        title="flux1",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.parts = parts
+    problems.install(app)
+    for module in (images, models, requests, pictures, operations):
+        app.include_router(module.router)
+    app.include_router(bfl_routes.router_for(_path_names(parts)))
+    pages.install(app)
+    app.add_middleware(Envelope, settings_body_bytes=parts.settings.body_bytes)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _path_names(parts: Parts) -> tuple[str, ...]:
+    names = [name for model in parts.engine.models.values() for name in model.names]
+    return tuple(name for name in names if _PATH_NAME.fullmatch(name))
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, less its own idea of validation errors: ours are 400 in the envelope."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        for operations_of_path in document["paths"].values():
+            for operation in operations_of_path.values():
+                answers = operation["responses"]
+                if answers.pop("422", None) is not None and "400" not in answers:
+                    schema = {"$ref": "#/components/schemas/ErrorEnvelope"}
+                    answers["400"] = {
+                        "description": "A parameter cannot be honoured.",
+                        "content": {"application/json": {"schema": schema}},
+                    }
+        for unused in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _webhook_sender(parts: Parts, courier: Courier) -> Callable[[StoredJob], Awaitable[None]]:
+    async def send(job: StoredJob) -> None:
+        if job.webhook_url is None:
+            return
+        link = None
+        if job.pictures:
+            link = job.output["address"] + signed_path(parts, job.pictures[0])[0]
+        payload = payload_of(bfl.result_of(job, link), datetime.now(UTC))
+        await courier.send(job.id, job.webhook_url, json.dumps(payload))
+
+    return send
+
+
+async def _sweep(parts: Parts) -> None:
+    """Erase pictures whose time is over."""
+    store = parts.store
+    while True:
+        try:
+            old = await run_in_threadpool(store.jobs.expired_pictures, datetime.now(UTC), 200)
+            for picture in old:
+                await run_in_threadpool(store.pictures.delete, picture.id, picture.media_type)
+            if old:
+                await run_in_threadpool(store.jobs.mark_erased, [picture.id for picture in old])
+                log.info("erased expired pictures", pictures=len(old))
+                continue
+        except Flux1Error as failure:
+            log.error("expired pictures could not be erased", error=str(failure))
+        await asyncio.sleep(SWEEP_S)
+
+
+class Envelope:
+    """Around every request: its id, a bound on its body, its headers, its line in the log."""
+
+    def __init__(self, app: Any, settings_body_bytes: int) -> None:
+        self._app, self._body_bytes = app, settings_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = f"http_{secrets.token_hex(12)}"
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 500
+
+        async def answer(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                spent = round((time.perf_counter() - began) * 1000)
+                extra = {
+                    "x-request-id": request_id,
+                    "openai-processing-ms": str(spent),
+                    **state.get("rate_headers", {}),
+                }
+                message["headers"] = [
+                    *message["headers"],
+                    *((k.encode(), v.encode()) for k, v in extra.items()),
+                ]
+            await send(message)
+
+        try:
+            bounded = await self._bounded(scope, receive)
+            await self._app(scope, bounded, answer)
+        except Problem as refused:
+            await refused.answer()(scope, receive, answer)
+        finally:
+            metrics = getattr(scope["app"].state, "metrics", None) if "app" in scope else None
+            if metrics is not None:
+                metrics.answered(scope["method"], status)
+            log.info(
+                "http", method=scope["method"], path=scope["path"], status=status,
+                ms=round((time.perf_counter() - began) * 1000),
+                account=state.get("account"),
+            )  # fmt: skip
+            structlog.contextvars.clear_contextvars()
+
+    async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """The body, read whole and no further than allowed; then what else comes (Problem 413)."""
+        limit = self._body_bytes
+        if scope["path"].endswith("/verify"):
+            limit = pictures.MAX_VERIFY_BYTES
+        too_large = Problem(413, f"the body is larger than {limit} bytes", "request_too_large")
+        for name, value in scope["headers"]:
+            if name == b"content-length" and (not value.isdigit() or int(value) > limit):
+                raise too_large
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return _replaying([message], receive)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            more = message.get("more_body", False)
+            if size > limit:
+                raise too_large
+        whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
+        return _replaying([whole], receive)
+
+
+def _replaying(messages: list[MutableMapping[str, Any]], receive: Receive) -> Receive:
+    async def replay() -> MutableMapping[str, Any]:
+        return messages.pop(0) if messages else await receive()
+
+    return replay

@@ -1,0 +1,74 @@
+"""Who is calling: an account, by an API key or by the dashboard's session."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+from starlette.concurrency import run_in_threadpool
+
+from flux1.server.limits import Limits
+from flux1.server.parts import Parts, parts_of
+from flux1.server.problems import Problem, unauthorised
+from flux1.store.accounts import Account
+from flux1.store.keys import SCOPES, Key
+
+_bearer = HTTPBearer(auto_error=False, description="An API key of the dashboard.")
+_x_key = APIKeyHeader(name="x-key", auto_error=False, description="The same key, as BFL sends it.")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An account, the key it came with (None: its own log-in), and what it may do."""
+
+    account: Account
+    key: Key | None
+    limits: Limits
+
+    @property
+    def id(self) -> str:
+        """What rates and concurrency are counted by."""
+        return self.account.id if self.key is None else self.key.id
+
+    def may(self, scope: str) -> bool:
+        return self.key is None or scope in self.key.scopes
+
+
+async def caller_with(parts: Parts, secret: str | None) -> Caller:
+    """The caller that a secret belongs to (KeyRefusedError, Problem 401)."""
+    if not secret:
+        raise unauthorised("no API key: send it as 'Authorization: Bearer <key>' or 'x-key: <key>'")
+    key, account = await run_in_threadpool(parts.store.keys.check, secret)
+    return Caller(account, key, Limits.of(parts.settings, key))
+
+
+def caller(scope: str) -> Callable[..., Coroutine[Any, Any, Caller]]:
+    """A dependency: the caller of this request, whose key must hold `scope`."""
+    if scope not in SCOPES:
+        raise ValueError(f"{scope} is not a scope")
+
+    async def found(
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+        x_key: Annotated[str | None, Security(_x_key)],
+    ) -> Caller:
+        secret = bearer.credentials if bearer is not None else x_key
+        found = await caller_with(parts_of(request), secret)
+        request.state.account = found.account.id
+        if not found.may(scope):
+            raise Problem(
+                403,
+                f"this key may not do that: it lacks the scope {scope!r}",
+                "insufficient_scope",
+                "permission_error",
+            )
+        return found
+
+    return found
+
+
+Writer = Annotated[Caller, Depends(caller("images:write"))]
+Reader = Annotated[Caller, Depends(caller("images:read"))]
+UsageReader = Annotated[Caller, Depends(caller("usage:read"))]

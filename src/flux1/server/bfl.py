@@ -1,0 +1,138 @@
+"""BFL's own wire format: `POST /v1/flux-dev`, then `GET /v1/get_result`. Its names stop here."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flux1.errors import RequestError
+from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, make_request
+from flux1.server.generation import Ask, OpenJob, Output
+from flux1.server.openai import Flag, Number, Whole, check_text, embedded_or_classifier_free
+from flux1.server.ports import Model
+from flux1.store.jobs import StoredJob
+
+WIDTH, HEIGHT = 1024, 768  # where the model can draw that
+
+
+class FluxBody(BaseModel):
+    """What `POST /v1/flux-dev` reads."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field("", strict=True, max_length=MAX_PROMPT_CHARACTERS)
+    width: Whole | None = Field(None, ge=16, le=16384)
+    height: Whole | None = Field(None, ge=16, le=16384)
+    steps: Whole | None = Field(None, ge=1, le=MAX_STEPS)
+    guidance: Number | None = Field(None, ge=0, le=100)
+    seed: Whole | None = Field(None, ge=0, le=2**53 - 1)
+    safety_tolerance: Whole = Field(2, ge=0, le=6)
+    output_format: Literal["jpeg", "png", "webp"] | None = Field(
+        "jpeg", description="null is jpeg as well."
+    )
+    prompt_upsampling: Flag | None = Field(None, description="Only false is offered.")
+    image_prompt: str | None = Field(None, max_length=64, description="Only null is offered.")
+    interval: Number | None = Field(None, description="Only null is offered.")
+    webhook_url: str | None = Field(None, strict=True, max_length=2083, pattern=r"^https?://\S+$")
+    webhook_secret: str | None = Field(None, strict=True, min_length=1, max_length=512)
+
+
+class Accepted(BaseModel):
+    """The request waits; ask `polling_url` for what comes of it."""
+
+    id: str
+    polling_url: str
+    cost: float = Field(description="Nothing is charged here: 0.")
+    input_mp: float = 0.0
+    output_mp: float
+
+
+Status = Literal[
+    "Pending", "Ready", "Request Moderated", "Content Moderated", "Error", "Task not found"
+]
+
+
+class Result(BaseModel):
+    """Where a request stands. `result.sample` is the picture's link once it is Ready."""
+
+    id: str
+    status: Status
+    result: dict[str, Any] | None = None
+    progress: float | None = None
+    details: dict[str, Any] | None = None
+
+
+def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int) -> Ask:
+    """The request that a body means (RequestError)."""
+    for field, value in body:
+        check_text(field, value)
+    for field in ("image_prompt", "interval"):
+        if getattr(body, field) is not None:
+            raise RequestError(field, "is not offered: the models served here draw from words")
+    if body.prompt_upsampling:
+        raise RequestError("prompt_upsampling", "is not offered: the prompt is drawn as written")
+    variant = model.variant
+    guidance, true_cfg = embedded_or_classifier_free(body.guidance, None, variant)
+    roomy = variant.max_pixels >= WIDTH * HEIGHT
+    width = body.width or (WIDTH if roomy else None)
+    height = body.height or (HEIGHT if roomy else None)
+    request = make_request(
+        variant, body.prompt, steps=body.steps, guidance=guidance, true_cfg=true_cfg,
+        seed=body.seed, width=width, height=height,
+    )  # fmt: skip
+    return Ask(
+        model,
+        asked_model,
+        request,
+        Output(body.output_format or "jpeg"),
+        min(body.safety_tolerance, tolerance_limit),
+        webhook_url=body.webhook_url,
+        webhook_secret=body.webhook_secret,
+    )
+
+
+def progress_of(opened: OpenJob | None) -> float | None:
+    if opened is None or opened.latest is None:
+        return None
+    return round(opened.latest.step / opened.latest.steps, 3)
+
+
+def result_of(job: StoredJob, sample: str | None, opened: OpenJob | None = None) -> Result:
+    """A row in BFL's words."""
+    match job.status:
+        case "queued" | "running":
+            return Result(id=job.id, status="Pending", progress=progress_of(opened))
+        case "succeeded" if sample is not None:
+            return Result(id=job.id, status="Ready", progress=1.0, result=_sample(job, sample))
+        case "succeeded":
+            return Result(id=job.id, status="Task not found", details={"reason": "erased"})
+        case "blocked":
+            of_words = bool(job.safety.get("prompt", {}).get("blocked"))
+            status: Status = "Request Moderated" if of_words else "Content Moderated"
+            reasons = [
+                category
+                for verdict in job.safety.values()
+                if isinstance(verdict, dict)
+                for category in verdict.get("blocked", [])
+            ]
+            return Result(id=job.id, status=status, details={"Moderation Reasons": reasons})
+        case _:
+            details = {"code": job.error_code, "message": job.error_message}
+            return Result(id=job.id, status="Error", details=details)
+
+
+def _sample(job: StoredJob, link: str) -> dict[str, Any]:
+    def seconds(moment: datetime | None) -> float | None:
+        return None if moment is None else moment.timestamp()
+
+    return {
+        "sample": link,
+        "prompt": job.prompt,
+        "seed": job.pictures[0].seed,
+        "start_time": seconds(job.started),
+        "end_time": seconds(job.finished),
+        "duration": job.timings.get("total_s"),
+        "model": job.model,
+        "width": job.pictures[0].width,
+        "height": job.pictures[0].height,
+    }

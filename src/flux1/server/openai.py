@@ -1,0 +1,406 @@
+"""OpenAI's Images API: its words to an `Ask`, and what came of it back to its words.
+
+Their field names stop here. Every field of theirs is honoured or refused; the names that other
+FLUX services use for the same things are understood as well.
+"""
+
+import base64
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from flux1.errors import RequestError, nearest
+from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, make_request
+from flux1.server.generation import Ask, Kept, Output
+from flux1.server.parts import Parts
+from flux1.server.ports import Model
+from flux1.store.jobs import StoredJob
+from flux1.variants import Variant
+
+MAX_IMAGES = 10
+MAX_PARTIAL_IMAGES = 3
+
+
+def _integral(value: Any) -> Any:
+    """JSON has one kind of number: 4.0 is as whole as 4."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+def _wide(value: Any) -> Any:
+    """A whole number is a number too, unless it is too large to be one."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        return float(value)
+    return value
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_integral)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_wide)]
+Text = Annotated[str, Field(strict=True)]
+Label = Annotated[str, Field(strict=True, max_length=512)]
+Flag = Annotated[bool, Field(strict=True)]
+
+# Names that other services give to the same field. The first one is ours.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "n": ("num_images", "num_outputs"),
+    "steps": ("num_inference_steps",),
+    "guidance": ("guidance_scale",),
+    "true_cfg": ("true_cfg_scale",),
+    "output_compression": ("output_quality",),
+    "size": ("image_size",),
+}
+# Fields that mean something to other models and nothing to these.
+_NO_EDITS = "is for models that change a picture; those served here start from words alone"
+_ONE_PICTURE = "is for animations; single pictures are drawn here"
+_WITHOUT_EFFECT = {
+    "style": "is for DALL-E 3; say the style in the prompt",
+    "complexity": "has no effect here; say what you want in the prompt",
+    "frame_count": _ONE_PICTURE,
+    "frame_duration_ms": _ONE_PICTURE,
+    "svg": "cannot be drawn; these models make pixels",
+    "image": _NO_EDITS,
+    "image_prompt": _NO_EDITS,
+    "mask": _NO_EDITS,
+    "input_fidelity": _NO_EDITS,
+    "disable_safety_checker": "cannot be set by a request; see safety_tolerance",
+    "lora": "cannot be loaded by a request yet",
+    "loras": "cannot be loaded by a request yet",
+}
+ASPECT_RATIOS = (
+    "1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "3:4", "4:3", "9:16", "9:21",
+)  # fmt: skip
+_QUALITY = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0, "hd": 1.5}
+Quality = Literal["auto", "standard", "low", "medium", "high", "hd", "xhigh", "max"]
+
+
+class ImageGenerationBody(BaseModel):
+    """What `POST /v1/images/generations` reads."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"required": ["prompt"]})
+
+    prompt: Text = Field(
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        pattern=r"\S",
+        description="What to draw.",
+        examples=["a red fox on a blue background"],
+    )
+    model: Label | None = Field(
+        None, description="A name of /v1/models; not set: the first.", examples=["flux-mini"]
+    )
+    n: Whole | None = Field(None, ge=1, le=MAX_IMAGES, description="Picture k has seed + k.")
+    size: Annotated[str, Field(strict=True, pattern=r"^(auto|[0-9]{1,5}x[0-9]{1,5})$")] | None = (
+        Field(None, description="WIDTHxHEIGHT in multiples of 16, or auto.", examples=["128x128"])
+    )
+    width: Whole | None = Field(None, ge=1, le=16384, description="With height, in place of size.")
+    height: Whole | None = Field(None, ge=1, le=16384)
+    aspect_ratio: Literal[ASPECT_RATIOS] | None = Field(
+        None, description="In place of size, at the model's usual number of pixels."
+    )
+    steps: Whole | None = Field(None, ge=1, le=MAX_STEPS, description="Solver steps.")
+    guidance: Number | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="How closely to follow the prompt: the distilled scale where the model has "
+        "one, else classifier-free guidance.",
+    )
+    true_cfg: Number | None = Field(
+        None, ge=1, le=100, description="Classifier-free guidance; above 1 it doubles the work."
+    )
+    negative_prompt: Text | None = Field(
+        None, max_length=MAX_PROMPT_CHARACTERS, description="What to move away from."
+    )
+    seed: Whole | None = Field(None, ge=0, le=2**53 - 1, description="Not set: drawn at random.")
+    solver: Literal[SOLVERS] | None = None
+    quality: Quality | None = Field(
+        None, description="In place of steps: a multiple of the model's usual number."
+    )
+    background: Literal["auto", "opaque"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Whole | None = Field(
+        None, ge=0, le=100, description="Quality of jpeg and webp."
+    )
+    response_format: Literal["url", "b64_json"] | None = None
+    moderation: Literal["auto", "low"] | None = None
+    safety_tolerance: Whole | None = Field(
+        None, ge=0, le=6, description="0 is strict; the key may allow less."
+    )
+    enable_safety_checker: Literal[True] | None = None
+    prompt_upsampling: Literal[False] | None = None
+    enhance_prompt: Literal[False] | None = None
+    stream: Flag | None = None
+    partial_images: Whole | None = Field(
+        None, ge=0, le=MAX_PARTIAL_IMAGES, description="Previews of each picture; with stream."
+    )
+    priority: Whole | None = Field(
+        None, ge=-10, le=10, description="Among your own requests, higher goes first."
+    )
+    safety_identifier: Label | None = Field(None, description="Your user, kept in the audit.")
+    user: Label | None = Field(None, description="Older name of safety_identifier.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _understand(cls, body: Any) -> Any:
+        """Other services' names to ours; what can have no effect is refused by name."""
+        if not isinstance(body, dict):
+            return body
+        read = dict(body)
+        for field, value in read.items():
+            check_text(field, value)
+        for field, why in _WITHOUT_EFFECT.items():
+            if read.pop(field, None) not in (None, False):
+                raise RequestError(field, why)
+        for ours, others in ALIASES.items():
+            for other in others:
+                if other not in read:
+                    continue
+                value = read.pop(other)
+                if read.get(ours) is not None and value is not None:
+                    raise RequestError(other, f"means the same as {ours}; send one of them")
+                if value is not None:
+                    read[ours] = value
+        if isinstance(read.get("size"), dict):
+            sides = read.pop("size")
+            if set(sides) != {"width", "height"}:
+                raise RequestError("image_size", "as an object has a width and a height")
+            read |= sides
+        _explain_refused(read)
+        unknown = [key for key in read if key not in cls.model_fields]
+        if unknown:
+            known = [*cls.model_fields, *(o for others in ALIASES.values() for o in others)]
+            raise RequestError(
+                str(unknown[0])[:100],
+                "is not a parameter that this server knows" + nearest(unknown[0], known),
+            )
+        return read
+
+
+def check_text(field: str, value: Any) -> None:
+    """What no database or file could keep."""
+    for text in (field, value):
+        if isinstance(text, str) and ("\0" in text or not _encodes(text)):
+            raise RequestError(ascii(field)[1:-1][:100], "holds characters that are not text")
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _explain_refused(read: dict[Any, Any]) -> None:
+    """Values of OpenAI's that these models cannot honour, with the reason."""
+    if read.get("background") == "transparent":
+        raise RequestError("background", "'transparent' cannot be drawn; nearest: 'opaque'")
+    if read.get("output_format") in ("gif", "svg"):
+        raise RequestError(
+            "output_format", f"{read['output_format']!r} cannot be made; nearest: 'png'"
+        )
+    if read.get("enable_safety_checker") is False:
+        raise RequestError("enable_safety_checker", "cannot be turned off; see safety_tolerance")
+    for field in ("prompt_upsampling", "enhance_prompt"):
+        if read.get(field) is True:
+            raise RequestError(field, "is not offered: the prompt is drawn as it is written")
+    if read.get("output_format") == "jpg":
+        read["output_format"] = "jpeg"
+
+
+def to_ask(body: ImageGenerationBody, parts: Parts, tolerance_limit: int) -> Ask:
+    """The request that a body means. RequestError, UnknownModelError."""
+    model = parts.default_model if body.model is None else parts.model(body.model)
+    variant = model.variant
+    width, height = _size(body, variant)
+    guidance, true_cfg = embedded_or_classifier_free(body.guidance, body.true_cfg, variant)
+    request = make_request(
+        variant, body.prompt, negative_prompt=body.negative_prompt, width=width, height=height,
+        steps=_steps(body, variant), guidance=guidance, true_cfg=true_cfg, seed=body.seed,
+        num_images=body.n or 1, solver=body.solver,
+    )  # fmt: skip
+    if body.partial_images and not body.stream:
+        raise RequestError("partial_images", "needs stream: true")
+    labels = {
+        "safety_identifier": body.safety_identifier or body.user,
+        "quality": body.quality,
+        "response_format": body.response_format,
+    }
+    return Ask(
+        model,
+        body.model or model.variant.id,
+        request,
+        _output(body),
+        _tolerance(body, tolerance_limit),
+        previews=body.partial_images or 0,
+        priority=body.priority or 0,
+        labels={k: v for k, v in labels.items() if v is not None},
+    )
+
+
+def _size(body: ImageGenerationBody, variant: Variant) -> tuple[int | None, int | None]:
+    sides = (body.width, body.height)
+    ways = [body.size is not None, sides != (None, None), body.aspect_ratio is not None]
+    if sum(ways) > 1:
+        raise RequestError("size", "size, width and height, and aspect_ratio say it; send one")
+    if body.aspect_ratio is not None:
+        return _of_ratio(body.aspect_ratio, variant)
+    if body.size is None or body.size == "auto":
+        if None in sides and sides != (None, None):
+            missing = "height" if body.height is None else "width"
+            raise RequestError(missing, "is missing: width and height come together")
+        return sides
+    width, _, height = body.size.partition("x")
+    return int(width), int(height)
+
+
+def _of_ratio(ratio: str, variant: Variant) -> tuple[int, int]:
+    """Sides of that ratio, to the model's multiple, with about its usual number of pixels."""
+    across, _, down = ratio.partition(":")
+    usual, multiple = variant.defaults.width * variant.defaults.height, variant.size_multiple
+    width = math.sqrt(usual * int(across) / int(down))
+    height = usual / width
+    return tuple(max(multiple, round(side / multiple) * multiple) for side in (width, height))  # type: ignore[return-value]
+
+
+def _steps(body: ImageGenerationBody, variant: Variant) -> int | None:
+    factor = _QUALITY.get(body.quality or "auto")
+    if factor is None:
+        return body.steps
+    if body.steps is not None:
+        raise RequestError("quality", f"{body.quality!r} and steps both say how long; send one")
+    return max(1, math.ceil(variant.defaults.steps * factor))
+
+
+def embedded_or_classifier_free(
+    guidance: float | None, true_cfg: float | None, variant: Variant
+) -> tuple[float | None, float | None]:
+    """The distilled scale and the classifier-free one. A network that is not told a scale follows
+    the prompt by the latter, so there `guidance` means it."""
+    if guidance is None or variant.transformer.guidance_embed:
+        return guidance, true_cfg
+    if true_cfg is not None:
+        raise RequestError("guidance", f"means the same as true_cfg for {variant.id}; send one")
+    if guidance < 1:
+        raise RequestError("guidance", f"{guidance:g} is below 1; nearest: 1")
+    return None, guidance
+
+
+def _output(body: ImageGenerationBody) -> Output:
+    format = body.output_format or "png"
+    if format == "png" and body.output_compression not in (None, 100):
+        raise RequestError(
+            "output_compression", f"{body.output_compression} is for jpeg and webp; png is lossless"
+        )
+    return Output(format, None if format == "png" else body.output_compression)
+
+
+def _tolerance(body: ImageGenerationBody, limit: int) -> int:
+    wanted = body.safety_tolerance
+    if wanted is None:
+        return min(limit, 5 if body.moderation == "low" else 2)
+    if wanted > limit:
+        raise RequestError("safety_tolerance", f"{wanted} is more than this key's {limit}")
+    if body.moderation is not None:
+        raise RequestError("moderation", "and safety_tolerance say the same; send one")
+    return wanted
+
+
+# Answers
+
+
+class ImageData(BaseModel):
+    """One picture: `b64_json` or `url`, and what draws it again."""
+
+    b64_json: str | None = None
+    url: str | None = None
+    revised_prompt: str | None = None
+    id: str
+    index: int
+    seed: int
+    expires_at: int | None = Field(None, description="When the url stops working (Unix time).")
+
+
+class InputTokensDetails(BaseModel):
+    text_tokens: int
+    image_tokens: int
+
+
+class ImageUsage(BaseModel):
+    """Tokens that the transformer reads: words in, picture patches out."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    total_tokens: int
+
+
+class Timings(BaseModel):
+    """Seconds."""
+
+    queue_s: float
+    draw_s: float
+    total_s: float
+
+
+class ImagesResponse(BaseModel):
+    """What `POST /v1/images/generations` answers."""
+
+    id: str = Field(description="Look the request up at /v1/requests/{id}.")
+    created: int
+    model: str = Field(description="The model that drew, whatever name was asked for.")
+    data: list[ImageData]
+    size: str
+    quality: str
+    output_format: str
+    background: Literal["opaque"] = "opaque"
+    parameters: dict[str, Any] = Field(description="The request, complete.")
+    usage: ImageUsage
+    timings: Timings
+
+
+def usage_of(job: StoredJob, model: Model, images: int) -> ImageUsage:
+    """Counted, not estimated: the encoder's tokens of the prompt, a token for each patch of
+    `images` pictures."""
+    asked = job.parameters
+    words = model.count_tokens(job.prompt)
+    if asked["true_cfg"] > 1:
+        words += model.count_tokens(asked["negative_prompt"])
+    patch = model.variant.size_multiple
+    drawn = images * (asked["width"] // patch) * (asked["height"] // patch)
+    details = InputTokensDetails(text_tokens=words, image_tokens=0)
+    return ImageUsage(
+        input_tokens=words,
+        input_tokens_details=details,
+        output_tokens=drawn,
+        total_tokens=words + drawn,
+    )
+
+
+def image_data(kept: Kept, link: tuple[str, int] | None) -> ImageData:
+    """A picture in the answer: by its link and the time that it expires, or inside."""
+    picture = kept.picture
+    inside = base64.b64encode(kept.data).decode() if link is None else None
+    url, expires = (None, None) if link is None else link
+    return ImageData(
+        b64_json=inside, url=url, id=picture.id, index=picture.index, seed=picture.seed,
+        expires_at=expires,
+    )  # fmt: skip
+
+
+def answer(job: StoredJob, data: list[ImageData], model: Model) -> ImagesResponse:
+    asked = job.parameters
+    return ImagesResponse(
+        id=job.id,
+        created=int(job.created.timestamp()),
+        model=job.model,
+        data=data,
+        size=f"{asked['width']}x{asked['height']}",
+        quality=job.output["labels"].get("quality", "auto"),
+        output_format=job.output["format"],
+        parameters=asked,
+        usage=usage_of(job, model, len(data)),
+        timings=Timings(**job.timings),
+    )

@@ -1,0 +1,49 @@
+"""What the server needs of the rooms that it must not import. `cli/serve.py` joins them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from flux1.events import EngineStatus, OrderEvent, Queued
+from flux1.request import Order
+from flux1.variants import Variant
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model as the server speaks of it. `names` are all that a request may call it;
+    `count_tokens` says how many tokens its text encoder reads of a prompt."""
+
+    variant: Variant
+    hash: str
+    device: str
+    dtype: str
+    names: tuple[str, ...]
+    created: int
+    count_tokens: Callable[[str], int]
+
+
+class Engine(Protocol):
+    """Where pictures are made. Thread-safe; events come from the engine's own threads."""
+
+    models: Mapping[str, Model]
+
+    def submit(self, order: Order, listener: Callable[[OrderEvent], None]) -> None:
+        """Take an order in; `listener` is called with each of its events, in order, until every
+        picture is Finished or Failed. OverloadedError if it cannot be done in time."""
+        ...
+
+    def cancel(self, order_id: str) -> bool:
+        """Stop an order within one step: its open pictures come back as Failed(CancelledError).
+        False if there is no such order any more."""
+        ...
+
+    def place(self, order_id: str) -> Queued | None:
+        """Where a waiting order stands; None if it runs or is not here."""
+        ...
+
+    def status(self) -> EngineStatus: ...
+
+    def close(self, patience_s: float) -> None:
+        """Take nothing new in, finish what can be finished in that time, cancel the rest."""
+        ...

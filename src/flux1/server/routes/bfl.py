@@ -1,0 +1,93 @@
+"""BFL's routes: a request is accepted at once and asked for later."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from flux1.errors import BlockedError
+from flux1.server import bfl
+from flux1.server.auth import Writer
+from flux1.server.bfl import Accepted, FluxBody, Result
+from flux1.server.generation import Ask, Generation
+from flux1.server.links import address, signed_link
+from flux1.server.parts import parts_of
+from flux1.server.problems import ErrorEnvelope
+from flux1.server.routes.images import PROBLEMS, IdempotencyKey, arrival
+from flux1.server.webhooks import check_target
+from flux1.store.jobs import StoredJob
+
+
+def router_for(names: tuple[str, ...]) -> APIRouter:
+    """BFL's routes for these names of models."""
+    router = APIRouter(tags=["bfl"])
+    for name in names:
+        router.post(
+            f"/v1/{name}",
+            responses=PROBLEMS,
+            operation_id=f"bfl_{name}",
+            summary=f"Draw with {name}",
+        )(_submit(name))
+    router.get(
+        "/v1/get_result",
+        responses={
+            401: {"model": ErrorEnvelope, "description": "No key, or one that opens nothing."},
+            403: {"model": ErrorEnvelope, "description": "The key lacks the scope."},
+            404: {"model": Result, "description": "No task of that id is yours."},
+        },
+        operation_id="bfl_get_result",
+    )(get_result)
+    return router
+
+
+def _submit(name: str) -> Any:
+    async def submit(
+        request: Request, body: FluxBody, caller: Writer, idempotency_key: IdempotencyKey = None
+    ) -> Accepted:
+        """Accept a picture to draw. `polling_url` says when it is ready."""
+        parts = parts_of(request)
+        generation: Generation = request.app.state.generation
+        request.state.rate_headers = generation.meter.hit(caller.id, caller.limits)
+        ask = bfl.to_ask(body, name, parts.model(name), caller.limits.tolerance)
+        if ask.webhook_url is not None:
+            await check_target(ask.webhook_url, parts.settings.private_webhooks)
+        came = arrival(
+            request, "bfl", body=await request.body(), idempotency_key=idempotency_key,
+            read_timeout=None, asynchronous=True,
+        )  # fmt: skip
+        try:
+            work = await generation.accept(ask, caller, came)
+        except BlockedError as blocked:
+            if blocked.job_id is None:
+                raise
+            return _accepted(request, blocked.job_id, ask)
+        job_id = work.id if isinstance(work, StoredJob) else work.job.id
+        return _accepted(request, job_id, ask)
+
+    return submit
+
+
+def _accepted(request: Request, job_id: str, ask: Ask) -> Accepted:
+    return Accepted(
+        id=job_id,
+        cost=0,
+        polling_url=address(request, f"/v1/get_result?id={job_id}"),
+        output_mp=round(ask.megapixels, 4),
+    )
+
+
+async def get_result(
+    request: Request, caller: Writer, id: Annotated[str, Query(max_length=64)]
+) -> Any:
+    """Where a request stands, and its picture once it is there."""
+    jobs = parts_of(request).store.jobs
+    known = id.isascii() and id.replace("_", "").isalnum()
+    job = await run_in_threadpool(jobs.get, id, caller.account.id) if known else None
+    if job is None:
+        missing = Result(id=id, status="Task not found")
+        return JSONResponse(missing.model_dump(), 404)
+    generation: Generation = request.app.state.generation
+    kept = [p for p in job.pictures if p.erased is None]
+    sample = signed_link(request, kept[0])[0] if kept else None
+    return bfl.result_of(job, sample, generation.find(job.id))

@@ -1,0 +1,250 @@
+"""`/v1/requests`: what was asked, what came of it, and its end on demand. Also `/v1/usage`."""
+
+import csv
+import io
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from flux1.errors import RequestError
+from flux1.server.auth import Reader, UsageReader, Writer
+from flux1.server.generation import Generation
+from flux1.server.links import signed_link
+from flux1.server.parts import parts_of
+from flux1.server.problems import ErrorEnvelope, Problem, not_found
+from flux1.store.jobs import JobStatus, StoredJob
+
+router = APIRouter(tags=["requests"])
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorEnvelope, "description": "A parameter cannot be honoured."},
+    401: {"model": ErrorEnvelope, "description": "No key, or one that opens nothing."},
+    403: {"model": ErrorEnvelope, "description": "The key lacks the scope."},
+}
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    **_PROBLEMS,
+    404: {"model": ErrorEnvelope, "description": "No request of that id is yours."},
+}
+
+
+Day = Annotated[
+    str | None, Query(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", description="YYYY-MM-DD, included.")
+]
+
+
+class PictureData(BaseModel):
+    """A picture that is kept. `url` works for a while; ask again for a new one."""
+
+    id: str
+    index: int
+    seed: int
+    width: int
+    height: int
+    media_type: str
+    size_bytes: int
+    sha256: str
+    url: str | None
+    erased: bool
+
+
+class Place(BaseModel):
+    """Where a waiting request stands."""
+
+    ahead: int
+    seconds: float
+
+
+class RequestData(BaseModel):
+    """A request as the audit knows it."""
+
+    id: str
+    object: Literal["request"] = "request"
+    api: str
+    status: JobStatus
+    asynchronous: bool
+    asked_model: str
+    model: str
+    model_hash: str
+    key_id: str | None
+    request_id: str
+    prompt: str
+    parameters: dict[str, Any]
+    output: dict[str, Any]
+    safety: dict[str, Any]
+    timings: dict[str, float]
+    error_code: str | None
+    error_message: str | None
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    place: Place | None
+    pictures: list[PictureData]
+
+
+class RequestList(BaseModel):
+    """Newest first. `before` of the next page is `next`; null: there is no more."""
+
+    object: Literal["list"] = "list"
+    data: list[RequestData]
+    next: str | None
+
+
+class DayData(BaseModel):
+    day: date
+    images: int
+    megapixels: float
+    requests: int
+
+
+class UsageData(BaseModel):
+    """Days of UTC, oldest first."""
+
+    data: list[DayData]
+
+
+def request_data(request: Request, job: StoredJob) -> RequestData:
+    waiting = parts_of(request).engine.place(job.id) if job.finished is None else None
+    return RequestData(
+        id=job.id, api=job.api, status=job.status, asynchronous=job.asynchronous,
+        asked_model=job.asked_model, model=job.model, model_hash=job.model_hash,
+        key_id=job.key_id, request_id=job.request_id, prompt=job.prompt,
+        parameters=job.parameters, output=job.output, safety=job.safety, timings=job.timings,
+        error_code=job.error_code, error_message=job.error_message, created=job.created,
+        started=job.started, finished=job.finished,
+        place=None if waiting is None else Place(ahead=waiting.ahead, seconds=waiting.seconds),
+        pictures=[
+            PictureData(
+                id=p.id, index=p.index, seed=p.seed, width=p.width, height=p.height,
+                media_type=p.media_type, size_bytes=p.size_bytes, sha256=p.sha256,
+                url=None if p.erased else signed_link(request, p)[0], erased=p.erased is not None,
+            )
+            for p in job.pictures
+        ],
+    )  # fmt: skip
+
+
+@router.get("/v1/requests", responses=_PROBLEMS, operation_id="list_requests")
+async def search(
+    request: Request,
+    caller: Reader,
+    text: Annotated[str, Query(max_length=200, description="Words of the prompt, or an id.")] = "",
+    status: JobStatus | None = None,
+    before: Annotated[str | None, Query(max_length=200, description="`next` of a page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> RequestList:
+    """Your requests, newest first."""
+    jobs = await run_in_threadpool(
+        lambda: parts_of(request).store.jobs.search(
+            account_id=caller.account.id, text=text, status=status, before=before, limit=limit
+        )
+    )
+    following = jobs[-1].cursor if len(jobs) == limit else None
+    return RequestList(data=[request_data(request, job) for job in jobs], next=following)
+
+
+@router.get("/v1/requests/{job_id}", responses=_NOT_FOUND, operation_id="get_request")
+async def look_up(request: Request, job_id: str, caller: Reader) -> RequestData:
+    """One of your requests."""
+    return request_data(request, await _own(request, job_id, caller.account.id))
+
+
+@router.delete(
+    "/v1/requests/{job_id}",
+    status_code=204,
+    response_class=Response,
+    responses=_NOT_FOUND,
+    operation_id="delete_request",
+)
+async def end(request: Request, job_id: str, caller: Writer) -> Response:
+    """Cancel a request that is open; erase the words and pictures of one that has ended."""
+    job = await _own(request, job_id, caller.account.id)
+    await end_or_erase(request, job)
+    return Response(status_code=204)
+
+
+async def end_or_erase(request: Request, job: StoredJob) -> None:
+    parts = parts_of(request)
+    generation: Generation = request.app.state.generation
+    opened = generation.find(job.id)
+    if opened is not None:
+        generation.cancel(job.id)
+        await opened.ended
+        return
+    for picture in job.pictures:  # bytes first: a crash between the two leaves none behind
+        await run_in_threadpool(parts.store.pictures.delete, picture.id, picture.media_type)
+    await run_in_threadpool(parts.store.jobs.erase, job.id, job.account_id)
+
+
+async def _own(request: Request, job_id: str, account_id: str) -> StoredJob:
+    job = await run_in_threadpool(parts_of(request).store.jobs.get, _plain(job_id), account_id)
+    if job is None:
+        raise not_found("request of that id among yours")
+    return job
+
+
+def _plain(job_id: str) -> str:
+    """An id that no database stumbles over."""
+    if not job_id.isascii() or not job_id.replace("_", "").isalnum():
+        raise not_found("request of that id among yours")
+    return job_id
+
+
+@router.get("/v1/usage", responses=_PROBLEMS, operation_id="get_usage")
+async def usage(
+    request: Request, caller: UsageReader, days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> UsageData:
+    """Pictures, megapixels and requests by day."""
+    rows = await run_in_threadpool(parts_of(request).store.usage.by_day, caller.account.id, days)
+    return UsageData(
+        data=[
+            DayData(day=day, images=images, megapixels=megapixels, requests=requests)
+            for day, images, megapixels, requests in rows
+        ]
+    )
+
+
+@router.get(
+    "/v1/usage.csv",
+    response_class=Response,
+    responses={**_PROBLEMS, 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    operation_id="export_usage",
+)
+async def usage_file(
+    request: Request,
+    caller: UsageReader,
+    since: Day = None,
+    until: Day = None,
+) -> Response:
+    """Every request that drew something, as comma-separated values."""
+    last = _day("until", until) or datetime.now(UTC).date()
+    first = _day("since", since) or last.replace(day=1)
+    if first > last:
+        raise Problem(400, f"since: {first} is after until, {last}", "invalid_value", param="since")
+    store = parts_of(request).store
+    rows = await run_in_threadpool(lambda: list(store.usage.export(caller.account.id, first, last)))
+    return Response(as_csv(rows), media_type="text/csv; charset=utf-8")
+
+
+def _day(field: str, text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as failure:
+        raise RequestError(field, f"{text!r} is not a day ({failure})") from None
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of equal keys; cells that a spreadsheet would run as a formula are quoted."""
+    buffer = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: _harmless(v) for k, v in row.items()})
+    return buffer.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

@@ -1,0 +1,357 @@
+"""Requests: each is a row before it is work, and ends exactly once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, literal, or_, select, tuple_
+from sqlalchemy.exc import IntegrityError
+
+from flux1.errors import RequestError
+from flux1.store.database import Database
+from flux1.store.tables import DELIVERIES, JOBS, PICTURES, USAGE, Text
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "blocked"]
+FailedStatus = Literal["failed", "cancelled", "blocked"]
+LONGEST_IDEMPOTENCY_KEY = 255
+_OPEN = ("queued", "running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPicture:
+    """A picture whose bytes are stored. `expires` None: kept for ever."""
+
+    id: str
+    index: int
+    seed: int
+    width: int
+    height: int
+    media_type: str
+    size_bytes: int
+    sha256: str
+    expires: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPicture(NewPicture):
+    """`prompt` is the words that it was drawn from, '' once its request is erased."""
+
+    job_id: str
+    account_id: str
+    prompt: str
+    created: datetime
+    erased: datetime | None
+
+    @property
+    def cursor(self) -> str:
+        """What `before` takes to go on after this picture."""
+        return self.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """What is known of a request when it is accepted.
+
+    `asked_model` is the client's name for `model`. `parameters` is enough to draw it again,
+    `output` how it is to be answered. `body_hash` tells whether a repeated idempotency key comes
+    with the same request.
+    """
+
+    id: str
+    account_id: str
+    key_id: str | None
+    api: str
+    asynchronous: bool
+    asked_model: str
+    model: str
+    model_hash: str
+    prompt: str
+    parameters: dict[str, Any]
+    output: dict[str, Any]
+    request_id: str
+    body_hash: str
+    idempotency_key: str | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    safety: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredJob:
+    id: str
+    account_id: str
+    key_id: str | None
+    api: str
+    asynchronous: bool
+    status: JobStatus
+    asked_model: str
+    model: str
+    model_hash: str
+    prompt: str
+    parameters: dict[str, Any]
+    output: dict[str, Any]
+    request_id: str
+    idempotency_key: str | None
+    body_hash: str
+    safety: dict[str, Any]
+    timings: dict[str, Any]
+    error_code: str | None
+    error_message: str | None
+    webhook_url: str | None
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    pictures: tuple[StoredPicture, ...]
+
+    @property
+    def cursor(self) -> str:
+        """What `before` takes to go on after this job."""
+        return self.id
+
+
+_JOB_COLUMNS = [JOBS.c[f.name] for f in fields(StoredJob) if f.name != "pictures"]
+_PICTURES = select(PICTURES, JOBS.c.prompt).join_from(PICTURES, JOBS)
+
+
+class Jobs:
+    """`account_id`, where it may be given, hides other accounts' rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accept(self, new: NewJob) -> tuple[StoredJob, bool]:
+        """The row of a request, and whether it is new.
+
+        A second one with the account's same idempotency key gets the first one's row and False,
+        also when both come at once. RequestError if that key is too long.
+        """
+        key = new.idempotency_key
+        if key is not None and len(key) > LONGEST_IDEMPOTENCY_KEY:
+            bound = f"at most {LONGEST_IDEMPOTENCY_KEY}"
+            raise RequestError("Idempotency-Key", f"has {len(key)} characters, {bound}")
+        start = {"status": "queued", "timings": {}, "created": self._database.now()}
+        try:
+            with self._database.begin() as connection:
+                connection.execute(JOBS.insert().values(vars(new) | start))
+        except IntegrityError:
+            same = (JOBS.c.account_id == new.account_id, JOBS.c.idempotency_key == key)
+            first = self._jobs(select(*_JOB_COLUMNS).where(*same)) if key is not None else []
+            if not first:
+                raise
+            return first[0], False
+        (job,) = self._jobs(select(*_JOB_COLUMNS).where(JOBS.c.id == new.id))
+        return job, True
+
+    def get(self, id: str, account_id: str | None = None) -> StoredJob | None:
+        query = select(*_JOB_COLUMNS).where(JOBS.c.id == id)
+        if account_id is not None:
+            query = query.where(JOBS.c.account_id == account_id)
+        return next(iter(self._jobs(query)), None)
+
+    def mark_running(self, id: str) -> bool:
+        """Work on it begins, perhaps again after a restart; False if it has ended."""
+        with self._database.begin() as connection:
+            return _change_open(connection, id, status="running", started=self._database.now())
+
+    def finish(
+        self,
+        id: str,
+        pictures: Sequence[NewPicture],
+        timings: dict[str, Any],
+        safety: dict[str, Any],
+    ) -> bool:
+        """It has succeeded: its status, pictures and usage are written together.
+
+        False, and nothing is written, if it had ended before.
+        """
+        now = self._database.now()
+        with self._database.begin() as connection:
+            if not _change_open(
+                connection, id, status="succeeded", finished=now, timings=timings, safety=safety
+            ):
+                return False
+            owner = connection.execute(
+                select(JOBS.c.account_id, JOBS.c.key_id).where(JOBS.c.id == id)
+            ).one()
+            for picture in pictures:
+                row = {f.name: getattr(picture, f.name) for f in fields(NewPicture)}
+                row |= {"job_id": id, "account_id": owner.account_id, "created": now}
+                connection.execute(PICTURES.insert().values(row))
+            usage = {
+                "job_id": id,
+                "account_id": owner.account_id,
+                "key_id": owner.key_id,
+                "finished": now,
+                "day": now.date(),
+                "images": len(pictures),
+                "pixels": sum(picture.width * picture.height for picture in pictures),
+            }
+            connection.execute(USAGE.insert().values(usage))
+        return True
+
+    def fail(
+        self,
+        id: str,
+        status: FailedStatus,
+        code: str,
+        message: str,
+        safety: dict[str, Any] | None = None,
+        *,
+        may_repeat: bool = False,
+    ) -> bool:
+        """It has ended without pictures; False, and nothing is written, if it had ended before.
+
+        `may_repeat` frees its idempotency key: asked again, it is tried again.
+        """
+        values: dict[str, object] = {
+            "status": status,
+            "error_code": code,
+            "error_message": message,
+        }
+        if may_repeat:
+            values["idempotency_key"] = None
+        verdict = {} if safety is None else {"safety": safety}
+        with self._database.begin() as connection:
+            return _change_open(connection, id, finished=self._database.now(), **values, **verdict)
+
+    def unfinished(self) -> list[StoredJob]:
+        """The asynchronous ones that somebody still waits for, oldest first."""
+        query = select(*_JOB_COLUMNS).where(JOBS.c.asynchronous, JOBS.c.status.in_(_OPEN))
+        return self._jobs(query.order_by(JOBS.c.created, JOBS.c.id))
+
+    def abandon_synchronous(self) -> int:
+        """Fail those whose clients went with the process that served them; how many they were."""
+        values = {
+            "status": "failed",
+            "error_code": "interrupted",
+            "error_message": "the service stopped before this request was done; send it again",
+            "idempotency_key": None,
+            "finished": self._database.now(),
+        }
+        left = JOBS.update().where(~JOBS.c.asynchronous, JOBS.c.status.in_(_OPEN))
+        with self._database.begin() as connection:
+            return connection.execute(left.values(values)).rowcount
+
+    def webhook_secret(self, id: str) -> str | None:
+        row = self._database.one(select(JOBS.c.webhook_secret).where(JOBS.c.id == id))
+        return row["webhook_secret"] if row else None
+
+    def search(
+        self,
+        *,
+        account_id: str | None = None,
+        text: str = "",
+        status: JobStatus | None = None,
+        api: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> list[StoredJob]:
+        """Newest first. `text` is part of the prompt, or a job's or a request's id.
+
+        `since` is included, `until` is not. `before` is the `cursor` of the last job of a page.
+        """
+        query = select(*_JOB_COLUMNS)
+        for column, value in (("account_id", account_id), ("status", status), ("api", api)):
+            if value is not None:
+                query = query.where(JOBS.c[column] == value)
+        if text:
+            in_prompt = JOBS.c.prompt.icontains(text, autoescape=True)
+            query = query.where(or_(in_prompt, JOBS.c.id == text, JOBS.c.request_id == text))
+        if since is not None:
+            query = query.where(JOBS.c.created >= since)
+        if until is not None:
+            query = query.where(JOBS.c.created < until)
+        if before is not None:
+            query = query.where(_older(JOBS, before))
+        return self._jobs(query.order_by(JOBS.c.created.desc(), JOBS.c.id.desc()).limit(limit))
+
+    def counts(self) -> dict[JobStatus, int]:
+        """How many jobs there are of each status, 0 included."""
+        query = select(JOBS.c.status, func.count().label("jobs")).group_by(JOBS.c.status)
+        there = {row["status"]: row["jobs"] for row in self._database.all(query)}
+        return {status: there.get(status, 0) for status in get_args(JobStatus)}
+
+    def picture(self, id: str) -> StoredPicture | None:
+        return next(iter(self._pictures(_PICTURES.where(PICTURES.c.id == id))), None)
+
+    def gallery(
+        self, account_id: str, before: str | None = None, limit: int = 50
+    ) -> list[StoredPicture]:
+        """An account's pictures that are there, newest first; `before` is a `cursor`."""
+        there = or_(PICTURES.c.expires.is_(None), PICTURES.c.expires > self._database.now())
+        query = _PICTURES.where(PICTURES.c.account_id == account_id)
+        query = query.where(PICTURES.c.erased.is_(None), there)
+        if before is not None:
+            query = query.where(_older(PICTURES, before))
+        newest = query.order_by(PICTURES.c.created.desc(), PICTURES.c.id.desc())
+        return self._pictures(newest.limit(limit))
+
+    def expired_pictures(self, now: datetime, limit: int) -> list[StoredPicture]:
+        """Those to be erased: first delete their bytes, then mark them."""
+        query = _PICTURES.where(PICTURES.c.expires <= now, PICTURES.c.erased.is_(None))
+        return self._pictures(query.order_by(PICTURES.c.expires).limit(limit))
+
+    def mark_erased(self, picture_ids: Sequence[str]) -> None:
+        with self._database.begin() as connection:
+            _mark_erased(connection, PICTURES.c.id.in_(picture_ids), self._database.now())
+
+    def erase(self, job_id: str, account_id: str) -> tuple[str, ...] | None:
+        """Forget words and pictures; who asked when, and what was used, stays.
+
+        The ids of its pictures, whose bytes the caller deletes (those of `job.pictures` better
+        before: a crash between the two then leaves none behind); None if the account has no such
+        job. A job that has not ended is cancelled.
+        """
+        now = self._database.now()
+        with self._database.begin() as connection:
+            mine = (JOBS.c.id == job_id, JOBS.c.account_id == account_id)
+            blank: dict[str, object] = {
+                "prompt": "",
+                "parameters": {},
+                "safety": {},
+                "error_message": None,
+            }
+            if not connection.execute(JOBS.update().where(*mine).values(blank)).rowcount:
+                return None
+            _change_open(connection, job_id, status="cancelled", error_code="erased", finished=now)
+            connection.execute(
+                DELIVERIES.update()
+                .where(DELIVERIES.c.job_id == job_id)
+                .values(payload="", next_attempt=None)
+            )
+            _mark_erased(connection, PICTURES.c.job_id == job_id, now)
+            ids = connection.scalars(select(PICTURES.c.id).where(PICTURES.c.job_id == job_id))
+            return tuple(ids)
+
+    def _jobs(self, query: Select[Any]) -> list[StoredJob]:
+        rows = self._database.all(query)
+        pictures: dict[str, list[StoredPicture]] = {row["id"]: [] for row in rows}
+        if rows:
+            of_these = _PICTURES.where(PICTURES.c.job_id.in_(list(pictures)))
+            for picture in self._pictures(of_these.order_by(PICTURES.c.index)):
+                pictures[picture.job_id].append(picture)
+        return [StoredJob(**row, pictures=tuple(pictures[row["id"]])) for row in rows]
+
+    def _pictures(self, query: Select[Any]) -> list[StoredPicture]:
+        return [StoredPicture(**row) for row in self._database.all(query)]
+
+
+def _change_open(connection: Connection, id: str, **values: object) -> bool:
+    """Change a job that has not ended. Whoever ends it first is the one who is told True."""
+    still = JOBS.update().where(JOBS.c.id == id, JOBS.c.status.in_(_OPEN))
+    return connection.execute(still.values(values)).rowcount == 1
+
+
+def _older(table: Table, id: str) -> ColumnElement[bool]:
+    """Of the rows in the order of their creation, those before the row of that id."""
+    row = table.alias()
+    created = select(row.c.created).where(row.c.id == id).scalar_subquery()
+    return tuple_(table.c.created, table.c.id) < tuple_(created, literal(id, Text))
+
+
+def _mark_erased(connection: Connection, which: ColumnElement[bool], now: datetime) -> None:
+    there = PICTURES.update().where(which, PICTURES.c.erased.is_(None))
+    connection.execute(there.values(erased=now))

@@ -1,0 +1,58 @@
+"""Everything that is kept, opened as the settings say."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import URL
+
+from flux1.errors import StoreError
+from flux1.settings import ServerSettings
+from flux1.store.accounts import Accounts
+from flux1.store.database import Database
+from flux1.store.images import Pictures
+from flux1.store.jobs import Jobs
+from flux1.store.keys import Keys
+from flux1.store.secret import load_secret
+from flux1.store.usage import Usage
+from flux1.store.webhooks import Deliveries
+
+
+@dataclass(frozen=True)
+class Store:
+    database: Database
+    accounts: Accounts
+    keys: Keys
+    jobs: Jobs
+    usage: Usage
+    deliveries: Deliveries
+    pictures: Pictures
+    secret: str
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_store(settings: ServerSettings) -> Store:
+    """Make the data folder if it is missing, open what is in it, upgrade the database.
+
+    StoreError if anything of it cannot be used.
+    """
+    data = settings.data.expanduser()
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        secret = load_secret(data)
+    except OSError as error:
+        raise StoreError(f"data {data}: {error.strerror}") from None
+    pictures = Pictures.open(settings.pictures or data / "pictures")
+    inside = URL.create("sqlite", database=str(data / "flux1.db"))
+    database = Database.open(settings.database or inside)
+    database.upgrade()
+    return Store(
+        database=database,
+        accounts=Accounts(database),
+        keys=Keys(database),
+        jobs=Jobs(database),
+        usage=Usage(database),
+        deliveries=Deliveries(database),
+        pictures=pictures,
+        secret=secret,
+    )

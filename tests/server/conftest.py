@@ -1,0 +1,51 @@
+"""Services to call: one for each test, or one that a module's tests share."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from flux1 import FluxPipeline
+from flux1.server.parts import Parts
+from flux1.settings import ServerSettings
+from service import EMAIL, Running, joined, newcomer, serving, settings_in
+
+
+@pytest.fixture(scope="session")
+def tiny() -> FluxPipeline:
+    return FluxPipeline.from_pretrained("tiny")
+
+
+@pytest.fixture
+def settings(tmp_path) -> ServerSettings:
+    return settings_in(tmp_path)
+
+
+@pytest.fixture
+def parts(settings) -> Iterator[Parts]:
+    with joined(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def running(parts) -> Iterator[Running]:
+    """A service of the test's own; its account is the first one."""
+    with serving(parts) as url:
+        yield newcomer(parts, url, EMAIL)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory) -> Iterator[tuple[Parts, str]]:
+    """A service that a module's tests share."""
+    folder = tmp_path_factory.mktemp("service")
+    with joined(settings_in(folder)) as parts, serving(parts) as url:
+        yield parts, url
+
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def caller(service) -> Running:
+    """An account of the test's own in the shared service."""
+    return newcomer(*service, f"user{next(_NUMBERS)}@example.com")
