@@ -9,7 +9,6 @@ import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 import flux1
-from flux1.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "flux1"
@@ -58,12 +57,6 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_every_public_name_loads():
     for name in flux1.__all__:
         assert getattr(flux1, name) is not None
-
-
-def test_every_setting_has_its_heading():
-    page = (ROOT / "docs/reference/settings.md").read_text()
-    headings = re.findall(r"^## (\w+)", page, re.MULTILINE)
-    assert headings == [f"FLUX1_{name.upper()}" for name in Settings.model_fields]
 
 
 def test_the_readme_tree_is_the_tree():

@@ -121,6 +121,7 @@ class OpenJob:
         self.verdicts: dict[str, Any] = dict(job.safety)
         self.begun = time.perf_counter()
         self.started: float | None = None
+        self.ending = False  # somebody is writing how it ends
         self.latest: Preview | None = None
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._told: list[Told] = []
@@ -197,7 +198,7 @@ class Generation:
             raise
         if not fresh:
             self.meter.close(caller.id, images, megapixels)
-            return self._known(job, arrival)
+            return await self._known(job, arrival)
         opened = OpenJob(ask, job, caller.account.weight, caller.id)
         self._open[job.id] = opened
         if verdict.blocked:
@@ -242,7 +243,7 @@ class Generation:
             webhook_secret=ask.webhook_secret,
         )
 
-    def _known(self, job: StoredJob, arrival: Arrival) -> OpenJob | StoredJob:
+    async def _known(self, job: StoredJob, arrival: Arrival) -> OpenJob | StoredJob:
         """What an idempotency key stands for: the same request, open or ended."""
         if job.body_hash != arrival.body_hash:
             raise Problem(
@@ -252,7 +253,11 @@ class Generation:
                 "idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        return self._open.get(job.id, job)
+        opened = self._open.get(job.id)
+        if opened is not None:
+            return opened
+        # it may have ended since its row was read
+        return await run_in_threadpool(self.parts.store.jobs.get, job.id) or job
 
     async def _submit(self, opened: OpenJob, deadline: float | None) -> None:
         order = Order(
@@ -385,8 +390,9 @@ class Generation:
 
     async def _end(self, opened: OpenJob, error: Flux1Error | None) -> None:
         """Write how it ended, once, and tell everybody."""
-        if opened.ended.done() or self._open.pop(opened.job.id, None) is None:
+        if opened.ending:
             return
+        opened.ending = True
         jobs, job_id = self.parts.store.jobs, opened.job.id
         parked = (
             self._closing and opened.job.asynchronous and isinstance(error, CancelledError)
@@ -414,6 +420,7 @@ class Generation:
             error=job.error_code, model=job.model, images=len(job.pictures), **opened.timings(),
         )  # fmt: skip
         ended = Ended(job, error)
+        del self._open[job_id]
         opened.ended.set_result(ended)
         opened.tell(ended)
         if job.webhook_url is not None and not parked:
