@@ -42,7 +42,8 @@ class Order:
 
     `owner` is the account that shares the machine with others in proportion to `weight`. Of one
     owner's orders the one of higher `priority` goes first. `deadline` is a time of
-    `time.monotonic()`. `previews` of each picture are shown while it is drawn.
+    `time.monotonic()`. `previews` of each picture are shown while it is drawn. What was `promised`
+    before, by a process that ended, is taken in however long the queue is.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Order:
     priority: int = 0
     deadline: float | None = None
     previews: int = 0
+    promised: bool = False
 
 
 def make_request(

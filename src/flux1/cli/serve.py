@@ -171,7 +171,8 @@ def _names(
         if not (name and equals) or owner is None:
             known = ", ".join(names)
             raise RequestError("alias", f"{pair!r} is not NAME=MODEL with one of {known}")
-        if any(name in known for known in names.values()):
+        taken = {one.lower() for known in names.values() for one in known}
+        if name.lower() in taken:
             raise RequestError("alias", f"{name!r} is taken already")
         names[owner].append(name)
     return {id: tuple(known) for id, known in names.items()}
@@ -255,6 +256,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()
     except OSError as failure:
         listening.close()
         raise RequestError(

@@ -233,6 +233,8 @@ class Desk:
         if not self._tickets and moment.now - self.tally.measured_at > STALE_S:
             self.tally.costs.clear()
         forecast = self._scheduler.forecast(turns, moment)
+        if order.promised:
+            return Queued(forecast.ahead, forecast.begin_s)
         waiting = len(self._scheduler.waiting)
         if waiting + len(turns) > self._max_waiting:
             raise _overloaded(

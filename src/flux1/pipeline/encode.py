@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
@@ -53,9 +54,14 @@ class FluxTextEncoder:
         self.clip, self.t5 = clip, t5
         self.clip_tokenizer, self.t5_tokenizer = clip_tokenizer, t5_tokenizer
         self.clip_length, self.max_length = clip_length, max_length
+        self._one_at_a_time = Lock()  # a call sets a tokenizer's padding, which others would see
+
+    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]:
+        with self._one_at_a_time:
+            return self._encode(prompts)
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]:
+    def _encode(self, prompts: Sequence[str]) -> list[Conditioning]:
         clip_ids = self.clip_tokenizer(
             list(prompts), padding="max_length", truncation=True,
             max_length=self.clip_length, return_tensors="pt",
@@ -73,7 +79,8 @@ class FluxTextEncoder:
         ]
 
     def count(self, prompt: str) -> int:
-        return min(self.max_length, len(self.t5_tokenizer(prompt).input_ids))
+        with self._one_at_a_time:
+            return min(self.max_length, len(self.t5_tokenizer(prompt).input_ids))
 
     def _dropped(self, prompt: str) -> str:
         ids = self.t5_tokenizer(prompt, add_special_tokens=False).input_ids

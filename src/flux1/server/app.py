@@ -16,13 +16,12 @@ from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
 from flux1 import __version__
-from flux1.errors import Flux1Error
 from flux1.server import bfl, problems
 from flux1.server.generation import Generation
 from flux1.server.links import signed_path
 from flux1.server.metrics import Metrics
 from flux1.server.parts import Parts
-from flux1.server.problems import Problem
+from flux1.server.problems import Problem, unexpected
 from flux1.server.routes import bfl as bfl_routes
 from flux1.server.routes import images, models, operations, pictures, requests
 from flux1.server.web import pages
@@ -49,8 +48,9 @@ def create_app(parts: Parts) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics(parts.engine)
-        courier = Courier(parts.store, parts.settings.private_webhooks)
-        generation = Generation(parts, metrics, _webhook_sender(parts, courier))
+        private = parts.settings.private_webhooks
+        courier = Courier(parts.store, private, lambda job: _message(parts, job))
+        generation = Generation(parts, metrics, courier.wake)
         app.state.generation, app.state.metrics = generation, metrics
         resumed = await generation.resume()
         if resumed:
@@ -110,17 +110,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _webhook_sender(parts: Parts, courier: Courier) -> Callable[[StoredJob], Awaitable[None]]:
-    async def send(job: StoredJob) -> None:
-        if job.webhook_url is None:
-            return
-        link = None
-        if job.pictures:
-            link = job.output["address"] + signed_path(parts, job.pictures[0])[0]
-        payload = payload_of(bfl.result_of(job, link), datetime.now(UTC))
-        await courier.send(job.id, job.webhook_url, json.dumps(payload))
-
-    return send
+def _message(parts: Parts, job: StoredJob) -> str:
+    """What a webhook is told of a job, with a link that works from now."""
+    link = None
+    if job.pictures and job.pictures[0].erased is None:
+        link = job.output["address"] + signed_path(parts, job.pictures[0])[0]
+    return json.dumps(payload_of(bfl.result_of(job, link), datetime.now(UTC)))
 
 
 async def _sweep(parts: Parts) -> None:
@@ -128,15 +123,14 @@ async def _sweep(parts: Parts) -> None:
     store = parts.store
     while True:
         try:
-            old = await run_in_threadpool(store.jobs.expired_pictures, datetime.now(UTC), 200)
+            old = await run_in_threadpool(store.jobs.expired_pictures, datetime.now(UTC), 1000)
             for picture in old:
                 await run_in_threadpool(store.pictures.delete, picture.id, picture.media_type)
+                await run_in_threadpool(store.jobs.mark_erased, [picture.id])
             if old:
-                await run_in_threadpool(store.jobs.mark_erased, [picture.id for picture in old])
                 log.info("erased expired pictures", pictures=len(old))
-                continue
-        except Flux1Error as failure:
-            log.error("expired pictures could not be erased", error=str(failure))
+        except Exception:
+            log.exception("expired pictures could not be erased")
         await asyncio.sleep(SWEEP_S)
 
 
@@ -155,12 +149,12 @@ class Envelope:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 500
+        status, begun = 500, False
 
         async def answer(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 spent = round((time.perf_counter() - began) * 1000)
                 extra = {
                     "x-request-id": request_id,
@@ -178,6 +172,11 @@ class Envelope:
             await self._app(scope, bounded, answer)
         except Problem as refused:
             await refused.answer()(scope, receive, answer)
+        except Exception:
+            log.exception("unexpected failure", path=scope["path"])
+            if begun:
+                raise
+            await unexpected().answer()(scope, receive, answer)
         finally:
             metrics = getattr(scope["app"].state, "metrics", None) if "app" in scope else None
             if metrics is not None:
@@ -192,7 +191,7 @@ class Envelope:
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """The body, read whole and no further than allowed; then what else comes (Problem 413)."""
         limit = self._body_bytes
-        if scope["path"].endswith("/verify"):
+        if scope["path"] in ("/v1/verify", "/verify"):
             limit = pictures.MAX_VERIFY_BYTES
         too_large = Problem(413, f"the body is larger than {limit} bytes", "request_too_large")
         for name, value in scope["headers"]:

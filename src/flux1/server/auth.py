@@ -32,6 +32,11 @@ class Caller:
         """What rates and concurrency are counted by."""
         return self.account.id if self.key is None else self.key.id
 
+    @property
+    def counted_as(self) -> tuple[str, ...]:
+        """Whose open requests and pictures its own are."""
+        return (self.account.id,) if self.key is None else (self.account.id, self.key.id)
+
     def may(self, scope: str) -> bool:
         return self.key is None or scope in self.key.scopes
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flux1.errors import RequestError
 from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, make_request
-from flux1.server.generation import Ask, OpenJob, Output
+from flux1.server.generation import Ask, Output
 from flux1.server.openai import Flag, Number, Whole, check_text, embedded_or_classifier_free
 from flux1.server.ports import Model
 from flux1.store.jobs import StoredJob
@@ -91,17 +91,11 @@ def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int)
     )
 
 
-def progress_of(opened: OpenJob | None) -> float | None:
-    if opened is None or opened.latest is None:
-        return None
-    return round(opened.latest.step / opened.latest.steps, 3)
-
-
-def result_of(job: StoredJob, sample: str | None, opened: OpenJob | None = None) -> Result:
+def result_of(job: StoredJob, sample: str | None) -> Result:
     """A row in BFL's words."""
     match job.status:
         case "queued" | "running":
-            return Result(id=job.id, status="Pending", progress=progress_of(opened))
+            return Result(id=job.id, status="Pending")
         case "succeeded" if sample is not None:
             return Result(id=job.id, status="Ready", progress=1.0, result=_sample(job, sample))
         case "succeeded":

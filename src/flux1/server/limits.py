@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from limits import RateLimitItemPerMinute
@@ -17,7 +17,7 @@ from flux1.store.usage import UsageTotal
 
 @dataclass(frozen=True)
 class Limits:
-    """A caller's own, or the server's where it has none."""
+    """A key's own, or the server's where it has none or asks for more."""
 
     requests_per_minute: int
     concurrency: int
@@ -30,16 +30,10 @@ class Limits:
         own = KeyLimits() if key is None else key.limits
 
         def chosen(name: str) -> Any:
-            value = getattr(own, name)
-            return getattr(settings, name) if value is None else value
+            most, value = getattr(settings, name), getattr(own, name)
+            return most if value is None else min(most, value)
 
-        return cls(
-            chosen("requests_per_minute"),
-            chosen("concurrency"),
-            chosen("images_per_day"),
-            chosen("megapixels_per_day"),
-            min(settings.tolerance, chosen("tolerance")),
-        )
+        return cls(**{field.name: chosen(field.name) for field in fields(cls)})
 
 
 def _too_many(message: str, code: str, retry_after: float | None) -> Problem:
@@ -101,6 +95,10 @@ class Meter:
                 "megapixel_quota_exceeded",
                 None,
             )
+        self.resume(caller, images, megapixels)
+
+    def resume(self, caller: str, images: int, megapixels: float) -> None:
+        """Count a request as open that was accepted before."""
         self._requests[caller] += 1
         self._images[caller] += images
         self._megapixels[caller] += megapixels

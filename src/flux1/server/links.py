@@ -5,10 +5,8 @@ from datetime import UTC, datetime, timedelta
 from fastapi import Request
 
 from flux1.server.parts import Parts, parts_of
-from flux1.store.images import LinkSigner
+from flux1.store.images import SUFFIXES, LinkSigner
 from flux1.store.jobs import NewPicture
-
-_SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def address(request: Request, path: str) -> str:
@@ -18,7 +16,7 @@ def address(request: Request, path: str) -> str:
 
 
 def picture_path(picture: NewPicture) -> str:
-    return f"/v1/pictures/{picture.id}.{_SUFFIX[picture.media_type]}"
+    return f"/v1/pictures/{picture.id}.{SUFFIXES[picture.media_type]}"
 
 
 def signed_path(parts: Parts, picture: NewPicture) -> tuple[str, int]:

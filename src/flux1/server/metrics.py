@@ -7,6 +7,7 @@ from prometheus_client.registry import Collector
 
 from flux1.server.ports import Engine
 
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
 
@@ -61,7 +62,8 @@ class Metrics:
             self._seconds.labels(part.removesuffix("_s")).observe(seconds)
 
     def answered(self, method: str, status: int) -> None:
-        self._answers.labels(method, str(status)).inc()
+        known = method if method in _METHODS else "other"  # a client may send any word
+        self._answers.labels(known, str(status)).inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

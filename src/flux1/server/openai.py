@@ -166,6 +166,8 @@ class ImageGenerationBody(BaseModel):
             sides = read.pop("size")
             if set(sides) != {"width", "height"}:
                 raise RequestError("image_size", "as an object has a width and a height")
+            if read.keys() & sides.keys():
+                raise RequestError("image_size", "and width and height say the same; send one")
             read |= sides
         _explain_refused(read)
         unknown = [key for key in read if key not in cls.model_fields]
@@ -223,6 +225,8 @@ def to_ask(body: ImageGenerationBody, parts: Parts, tolerance_limit: int) -> Ask
     )  # fmt: skip
     if body.partial_images and not body.stream:
         raise RequestError("partial_images", "needs stream: true")
+    if body.response_format == "url" and body.stream:
+        raise RequestError("response_format", "'url' cannot be streamed; nearest: 'b64_json'")
     labels = {
         "safety_identifier": body.safety_identifier or body.user,
         "quality": body.quality,

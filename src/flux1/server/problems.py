@@ -23,6 +23,7 @@ from flux1.errors import (
     DeadlineError,
     Flux1Error,
     KeyRefusedError,
+    OutputError,
     OverloadedError,
     RequestError,
     UnknownModelError,
@@ -93,6 +94,8 @@ def problem_of(error: Flux1Error) -> Problem:
             listed = ", ".join(error.categories)
             text = f"{message} safety_violations=[{listed}]"
             return Problem(400, text, error.code, "image_generation_user_error", param=error.stage)
+        case OutputError():
+            return Problem(400, message, "invalid_value", param="output_format")
         case OverloadedError():
             kind = "service_unavailable_error"
             return Problem(503, message, error.code, kind, retry_after=error.retry_after)
@@ -140,11 +143,11 @@ def install(app: FastAPI) -> None:
             headers["allow"] = ", ".join(sorted(_methods(request)))
         return Problem(failure.status_code, str(failure.detail), code, headers=headers).answer()
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, failure: Exception) -> JSONResponse:
-        log.exception("unexpected failure", path=request.url.path, exc_info=failure)
-        message = "the server failed in a way it did not expect; its log says how"
-        return Problem(500, message, "server_error", "server_error", retry_after=1).answer()
+
+def unexpected() -> Problem:
+    """For what nobody thought of; the log has its story under the request's id."""
+    message = "the server failed in a way it did not expect; its log says how"
+    return Problem(500, message, "server_error", "server_error", retry_after=1)
 
 
 def _methods(request: Request) -> set[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, func, literal, 
 from sqlalchemy.exc import IntegrityError
 
 from flux1.errors import RequestError
-from flux1.store.database import Database
+from flux1.store.database import Database, new_id
 from flux1.store.tables import DELIVERIES, JOBS, PICTURES, USAGE, Text
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "blocked"]
@@ -135,13 +135,18 @@ class Jobs:
             with self._database.begin() as connection:
                 connection.execute(JOBS.insert().values(vars(new) | start))
         except IntegrityError:
-            same = (JOBS.c.account_id == new.account_id, JOBS.c.idempotency_key == key)
-            first = self._jobs(select(*_JOB_COLUMNS).where(*same)) if key is not None else []
-            if not first:
+            if key is None:
                 raise
-            return first[0], False
+            first = self.under_key(new.account_id, key)
+            # none: the first one failed in between, and freed the key
+            return (first, False) if first is not None else self.accept(new)
         (job,) = self._jobs(select(*_JOB_COLUMNS).where(JOBS.c.id == new.id))
         return job, True
+
+    def under_key(self, account_id: str, idempotency_key: str) -> StoredJob | None:
+        """What an account's idempotency key stands for."""
+        same = (JOBS.c.account_id == account_id, JOBS.c.idempotency_key == idempotency_key)
+        return next(iter(self._jobs(select(*_JOB_COLUMNS).where(*same))), None)
 
     def get(self, id: str, account_id: str | None = None) -> StoredJob | None:
         query = select(*_JOB_COLUMNS).where(JOBS.c.id == id)
@@ -178,16 +183,8 @@ class Jobs:
                 row = {f.name: getattr(picture, f.name) for f in fields(NewPicture)}
                 row |= {"job_id": id, "account_id": owner.account_id, "created": now}
                 connection.execute(PICTURES.insert().values(row))
-            usage = {
-                "job_id": id,
-                "account_id": owner.account_id,
-                "key_id": owner.key_id,
-                "finished": now,
-                "day": now.date(),
-                "images": len(pictures),
-                "pixels": sum(picture.width * picture.height for picture in pictures),
-            }
-            connection.execute(USAGE.insert().values(usage))
+            _use(connection, id, pictures, now)
+            _announce(connection, id, now)
         return True
 
     def fail(
@@ -199,10 +196,12 @@ class Jobs:
         safety: dict[str, Any] | None = None,
         *,
         may_repeat: bool = False,
+        delivered: Sequence[NewPicture] = (),
     ) -> bool:
         """It has ended without pictures; False, and nothing is written, if it had ended before.
 
-        `may_repeat` frees its idempotency key: asked again, it is tried again.
+        `may_repeat` frees its idempotency key: asked again, it is tried again. `delivered` are
+        pictures that the client has already: they count as used.
         """
         values: dict[str, object] = {
             "status": status,
@@ -212,8 +211,14 @@ class Jobs:
         if may_repeat:
             values["idempotency_key"] = None
         verdict = {} if safety is None else {"safety": safety}
+        now = self._database.now()
         with self._database.begin() as connection:
-            return _change_open(connection, id, finished=self._database.now(), **values, **verdict)
+            if not _change_open(connection, id, finished=now, **values, **verdict):
+                return False
+            if delivered:
+                _use(connection, id, delivered, now)
+            _announce(connection, id, now)
+        return True
 
     def unfinished(self) -> list[StoredJob]:
         """The asynchronous ones that somebody still waits for, oldest first."""
@@ -343,6 +348,31 @@ def _change_open(connection: Connection, id: str, **values: object) -> bool:
     """Change a job that has not ended. Whoever ends it first is the one who is told True."""
     still = JOBS.update().where(JOBS.c.id == id, JOBS.c.status.in_(_OPEN))
     return connection.execute(still.values(values)).rowcount == 1
+
+
+def _use(connection: Connection, id: str, pictures: Sequence[NewPicture], now: datetime) -> None:
+    """Count pictures as used, once for each job."""
+    owner = connection.execute(
+        select(JOBS.c.account_id, JOBS.c.key_id).where(JOBS.c.id == id)
+    ).one()
+    usage = {
+        "job_id": id,
+        "account_id": owner.account_id,
+        "key_id": owner.key_id,
+        "finished": now,
+        "day": now.date(),
+        "images": len(pictures),
+        "pixels": sum(picture.width * picture.height for picture in pictures),
+    }
+    connection.execute(USAGE.insert().values(usage))
+
+
+def _announce(connection: Connection, id: str, now: datetime) -> None:
+    """Let the job's webhook be called, if it has one: written with the end, so never forgotten."""
+    url = connection.scalar(select(JOBS.c.webhook_url).where(JOBS.c.id == id))
+    if url is not None:
+        row = {"id": new_id("msg"), "job_id": id, "url": url, "payload": ""}
+        connection.execute(DELIVERIES.insert().values(row | {"created": now, "next_attempt": now}))
 
 
 def _older(table: Table, id: str) -> ColumnElement[bool]:

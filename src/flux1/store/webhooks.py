@@ -70,8 +70,9 @@ class Deliveries:
                 "error": error,
             }
             connection.execute(ATTEMPTS.insert().values(attempt))
-            change = DELIVERIES.update().where(DELIVERIES.c.id == id)
-            connection.execute(change.values(next_attempt=next_attempt))
+            # one that was given up meanwhile, since its job was erased, stays so
+            waits = (DELIVERIES.c.id == id, DELIVERIES.c.next_attempt.is_not(None))
+            connection.execute(DELIVERIES.update().where(*waits).values(next_attempt=next_attempt))
 
     def for_job(self, job_id: str) -> list[Delivery]:
         """All of a job, oldest first."""

@@ -48,7 +48,7 @@ def _submit(name: str) -> Any:
         """Accept a picture to draw. `polling_url` says when it is ready."""
         parts = parts_of(request)
         generation: Generation = request.app.state.generation
-        request.state.rate_headers = generation.meter.hit(caller.id, caller.limits)
+        request.state.rate_headers = generation.hit(caller)
         ask = bfl.to_ask(body, name, parts.model(name), caller.limits.tolerance)
         if ask.webhook_url is not None:
             await check_target(ask.webhook_url, parts.settings.private_webhooks)
@@ -87,7 +87,6 @@ async def get_result(
     if job is None:
         missing = Result(id=id, status="Task not found")
         return JSONResponse(missing.model_dump(), 404)
-    generation: Generation = request.app.state.generation
     kept = [p for p in job.pictures if p.erased is None]
     sample = signed_link(request, kept[0])[0] if kept else None
-    return bfl.result_of(job, sample, generation.find(job.id))
+    return bfl.result_of(job, sample)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import Flux1Error
@@ -56,9 +56,10 @@ def arrival(
     deadline = None
     if read_timeout is not None and 0 < read_timeout < 1e6:
         deadline = time.monotonic() + read_timeout
+    asked = hashlib.sha256(request.url.path.encode() + b"\n" + body).hexdigest()
     return Arrival(
-        api, request.state.request_id, asynchronous, idempotency_key,
-        hashlib.sha256(body).hexdigest(), address(request, ""), deadline,
+        api, request.state.request_id, asynchronous, idempotency_key, asked, address(request, ""),
+        deadline,
     )  # fmt: skip
 
 
@@ -101,11 +102,11 @@ async def generate(
 ) -> Response:
     """Draw pictures of a prompt."""
     generation: Generation = request.app.state.generation
-    request.state.rate_headers = generation.meter.hit(caller.id, caller.limits)
+    request.state.rate_headers = generation.hit(caller)
     ask = openai.to_ask(body, parts_of(request), caller.limits.tolerance)
     came = arrival(
         request, "openai", body=await request.body(), idempotency_key=idempotency_key,
-        read_timeout=read_timeout,
+        read_timeout=None if body.stream else read_timeout,  # there it is the time between events
     )  # fmt: skip
     work = await generation.accept(ask, caller, came)
     keep_on = idempotency_key is not None
@@ -128,9 +129,12 @@ async def collected(
         kept = [] if error else await _read(request, job)
     if error is not None:
         raise error
-    data = [_data(request, ask, one) for one in kept]
-    found = await run_in_threadpool(openai.answer, job, data, ask.model)
-    return JSONResponse(found.model_dump(exclude_none=True, mode="json"))
+
+    def told() -> bytes:
+        data = [_data(request, ask, one) for one in kept]
+        return openai.answer(job, data, ask.model).model_dump_json(exclude_none=True).encode()
+
+    return Response(await run_in_threadpool(told), media_type="application/json")
 
 
 async def _ended(request: Request, work: OpenJob, keep_on: bool) -> Ended:
@@ -190,7 +194,7 @@ async def _events(
         if isinstance(work, StoredJob):
             error = error_of(work)
             for kept in [] if error else await _read(request, work):
-                yield _completed(work, kept, ask)
+                yield await run_in_threadpool(_completed, work, kept, ask)
             if error is not None:
                 yield _failed(error)
             completed = True
@@ -202,13 +206,14 @@ async def _events(
                 case Preview():
                     yield await run_in_threadpool(_partial, work.job, told, ask)
                 case Kept():
-                    yield _completed(work.job, told, ask)
+                    yield await run_in_threadpool(_completed, work.job, told, ask)
                 case Ended(error=error):
                     completed = True
                     if error is not None:
                         yield _failed(error)
-    except Problem as problem:
+    except (Problem, Flux1Error) as failure:
         completed = True
+        problem = failure if isinstance(failure, Problem) else problem_of(failure)
         yield _event("error", problem.body())
     finally:
         if not completed and not keep_on and isinstance(work, OpenJob):

@@ -12,10 +12,9 @@ from flux1.server.auth import Reader
 from flux1.server.links import picture_path
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, not_found
-from flux1.store.images import LinkSigner
+from flux1.store.images import SUFFIXES, LinkSigner
 
 router = APIRouter(tags=["pictures"])
-_SUFFIXES = ("png", "jpg", "webp")
 MAX_VERIFY_BYTES = 32 * 2**20
 
 
@@ -39,7 +38,7 @@ async def picture(
     parts = parts_of(request)
     picture_id, _, suffix = name.partition(".")
     signer = LinkSigner(parts.store.secret)
-    if suffix not in _SUFFIXES or not signer.check(picture_id, exp, sig, datetime.now(UTC)):
+    if suffix not in SUFFIXES.values() or not signer.check(picture_id, exp, sig, datetime.now(UTC)):
         raise Problem(
             403, "this link is not one of this server's, or it has expired", "invalid_link",
             "permission_error",
@@ -58,7 +57,6 @@ async def picture_answer(request: Request, picture_id: str, name: str) -> Respon
         raise not_found("such picture; it may have been erased")
     headers = {
         "cache-control": "private, max-age=3600, immutable",
-        "etag": f'"{stored.sha256[:32]}"',
         "content-disposition": f'inline; filename="{name}"',
         "x-content-type-options": "nosniff",
     }

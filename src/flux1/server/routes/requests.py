@@ -1,5 +1,6 @@
 """`/v1/requests`: what was asked, what came of it, and its end on demand. Also `/v1/usage`."""
 
+import asyncio
 import csv
 import io
 from datetime import UTC, date, datetime
@@ -171,8 +172,10 @@ async def end_or_erase(request: Request, job: StoredJob) -> None:
     opened = generation.find(job.id)
     if opened is not None:
         generation.cancel(job.id)
-        await opened.ended
-        return
+        ended = await asyncio.shield(opened.ended)
+        if ended.error is not None:
+            return
+        job = ended.job  # it was done before it could be stopped
     for picture in job.pictures:  # bytes first: a crash between the two leaves none behind
         await run_in_threadpool(parts.store.pictures.delete, picture.id, picture.media_type)
     await run_in_threadpool(parts.store.jobs.erase, job.id, job.account_id)
