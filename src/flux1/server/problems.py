@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Match
 
 from flux1.errors import (
     BlockedError,
@@ -30,6 +30,7 @@ from flux1.errors import (
 )
 
 log = structlog.get_logger("flux1.server")
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 LONGEST_RETRY_S = 120  # OpenAI's client does not ask again at all when told to wait longer
 
 
@@ -138,9 +139,9 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, failure: HTTPException) -> JSONResponse:
         codes = {404: "not_found", 405: "method_not_allowed"}
         code = codes.get(failure.status_code, "invalid_request")
-        headers = dict(failure.headers or {})
+        headers = {name.lower(): value for name, value in (failure.headers or {}).items()}
         if failure.status_code == 405:
-            headers["allow"] = ", ".join(sorted(_methods(request)))
+            headers["allow"] = ", ".join(_methods(request))
         return Problem(failure.status_code, str(failure.detail), code, headers=headers).answer()
 
 
@@ -150,14 +151,14 @@ def unexpected() -> Problem:
     return Problem(500, message, "server_error", "server_error", retry_after=1)
 
 
-def _methods(request: Request) -> set[str]:
+def _methods(request: Request) -> list[str]:
     """What may be done with a path: by all of its routes, not by the first alone."""
-    return {
-        method
-        for route in request.app.routes
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
+
+    def allowed(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+
+    return [method for method in METHODS if allowed(method)]
 
 
 def validation_problem(errors: Any) -> Problem:

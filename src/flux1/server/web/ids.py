@@ -1,0 +1,23 @@
+"""What a stranger typed in an address, before a database sees it."""
+
+import re
+
+from flux1.server.problems import Problem, not_found
+
+_ID = re.compile(r"[A-Za-z0-9_]{1,100}")
+LONGEST_SEARCH = 200
+
+
+def plain_id(text: str) -> str:
+    """An id that could be one of ours; what another one names is not here (Problem 404)."""
+    if not _ID.fullmatch(text):
+        raise not_found("such thing here")
+    return text
+
+
+def plain_words(text: str) -> str:
+    """What a list is searched for (Problem 400)."""
+    if "\0" in text or len(text) > LONGEST_SEARCH:
+        raise Problem(400, f"text: is not text of at most {LONGEST_SEARCH} characters",
+                      "invalid_value", param="text")  # fmt: skip
+    return text.strip()

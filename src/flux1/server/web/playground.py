@@ -1,0 +1,168 @@
+"""The playground: a form, and a stream of what it draws."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS
+from flux1.server import openai
+from flux1.server.auth import Caller
+from flux1.server.generation import Generation, OpenJob
+from flux1.server.limits import Limits
+from flux1.server.openai import ImageGenerationBody
+from flux1.server.parts import Parts, parts_of
+from flux1.server.ports import Model
+from flux1.server.problems import not_found
+from flux1.server.routes.images import arrival, streamed
+from flux1.server.web.ids import plain_id
+from flux1.server.web.render import page
+from flux1.server.web.sessions import Posted, SignedIn
+from flux1.store.accounts import Account
+from flux1.store.jobs import StoredJob
+from flux1.variants import Variant
+
+router = APIRouter(include_in_schema=False)
+_SHAPES = {
+    "Square": (1, 1), "Landscape 4:3": (4, 3), "Landscape 3:2": (3, 2), "Wide 16:9": (16, 9),
+    "Portrait 3:4": (3, 4), "Portrait 2:3": (2, 3), "Tall 9:16": (9, 16),
+}  # fmt: skip
+
+
+FIELDS = (
+    "prompt", "negative_prompt", "size", "width", "height", "n", "seed", "steps", "solver",
+    "output_format", "guidance", "true_cfg",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    label: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model as the form offers it. `guidance` is what the field means where it is left empty:
+    the distilled scale where the network is told one (`embedded`), else classifier-free."""
+
+    name: str
+    title: str
+    licence: str
+    sizes: tuple[Size, ...]
+    multiple: int
+    steps: int
+    guidance: float | None
+    embedded: bool
+    true_cfg: float
+
+
+def choice_of(model: Model) -> Choice:
+    variant, defaults = model.variant, model.variant.defaults
+    embedded = variant.transformer.guidance_embed
+    return Choice(
+        model.names[0], variant.title, variant.licence.name, sizes_of(variant),
+        variant.size_multiple, defaults.steps,
+        defaults.guidance if embedded else defaults.true_cfg, embedded, defaults.true_cfg,
+    )  # fmt: skip
+
+
+def sizes_of(variant: Variant) -> tuple[Size, ...]:
+    """The usual shapes at the model's usual number of pixels, and a larger square if it can."""
+    usual, multiple = variant.defaults, variant.size_multiple
+    pixels = usual.width * usual.height
+    sizes = [Size("Usual", usual.width, usual.height)]
+    for label, (across, down) in _SHAPES.items():
+        width = math.sqrt(pixels * across / down)
+        sides = [round(side / multiple) * multiple for side in (width, pixels / width)]
+        sizes.append(Size(label, *sides))
+    largest = math.isqrt(variant.max_pixels) // multiple * multiple
+    sizes.append(Size("Largest square", largest, largest))
+    seen: dict[tuple[int, int], Size] = {}
+    for size in sizes:
+        if 0 < size.width * size.height <= variant.max_pixels:
+            seen.setdefault((size.width, size.height), size)
+    return tuple(seen.values())
+
+
+@router.get("/playground")
+async def playground(
+    request: Request,
+    session: SignedIn,
+    again: Annotated[str, Query(max_length=100)] = "",
+    seed: Annotated[int | None, Query(ge=0, le=2**53 - 1)] = None,
+) -> Response:
+    """The form, empty or as an earlier request of the same account (`again`) filled it."""
+    parts = parts_of(request)
+    filled: dict[str, Any] = dict.fromkeys(FIELDS, "") | {"model": parts.default_model.names[0]}
+    if again:
+        find, account_id = parts.store.jobs.get, session.account.id
+        job = await run_in_threadpool(find, plain_id(again), account_id)
+        if job is None or not job.parameters:
+            raise not_found("request of that id among yours")
+        filled |= _filled(job, parts)
+    if seed is not None:
+        filled |= {"seed": seed, "n": 1}
+    return page(
+        request, "playground.html",
+        choices=[choice_of(model) for model in parts.engine.models.values()], filled=filled,
+        solvers=SOLVERS, most=openai.MAX_IMAGES, longest=MAX_PROMPT_CHARACTERS, steps=MAX_STEPS,
+    )  # fmt: skip
+
+
+def _filled(job: StoredJob, parts: Parts) -> dict[str, Any]:
+    """The form's fields that ask for the same pictures again."""
+    asked = job.parameters
+    loaded = parts.engine.models.get(job.model)
+    filled = {
+        "prompt": job.prompt, "negative_prompt": asked["negative_prompt"],
+        "size": f"{asked['width']}x{asked['height']}",
+        "width": asked["width"], "height": asked["height"],
+        "n": asked["num_images"], "seed": asked["seed"], "steps": asked["steps"],
+        "solver": asked["solver"], "output_format": job.output["format"],
+    }  # fmt: skip
+    if loaded is None:  # another model draws another picture anyway: its own scale suits it better
+        return filled
+    filled["model"] = loaded.names[0]
+    if loaded.variant.transformer.guidance_embed:
+        return filled | {"guidance": asked["guidance"], "true_cfg": asked["true_cfg"]}
+    return filled | {"guidance": asked["true_cfg"]}
+
+
+@router.post("/playground/generate")
+async def generate(request: Request, body: ImageGenerationBody, form: Posted) -> Response:
+    """OpenAI's stream of events, for a session in place of a key. `x-job-id` is what the request
+    is called from now on; going away cancels it."""
+    generation: Generation = request.app.state.generation
+    parts = parts_of(request)
+    caller = caller_of(form.session.account, parts)
+    request.state.rate_headers = generation.hit(caller)
+    body = body.model_copy(update={"stream": True})
+    ask = openai.to_ask(body, parts, caller.limits.tolerance)
+    came = arrival(
+        request, "playground", body=await request.body(), idempotency_key=None, read_timeout=None
+    )
+    work = await generation.accept(ask, caller, came)
+    answer = streamed(request, work, ask, keep_on=False)
+    answer.headers["x-job-id"] = work.job.id if isinstance(work, OpenJob) else work.id
+    return answer
+
+
+def caller_of(account: Account, parts: Parts) -> Caller:
+    return Caller(account, None, Limits.of(parts.settings, None))
+
+
+@router.get("/playground/place/{job_id}")
+async def place(request: Request, job_id: str, session: SignedIn) -> Response:
+    """Where a request waits; nulls once it is drawn."""
+    generation: Generation = request.app.state.generation
+    work = generation.find(job_id)
+    if work is None or work.job.account_id != session.account.id:
+        raise not_found("open request of that id among yours")
+    waiting = parts_of(request).engine.place(job_id)
+    ahead, seconds = (None, None) if waiting is None else (waiting.ahead, waiting.seconds)
+    return JSONResponse({"ahead": ahead, "seconds": seconds}, headers={"cache-control": "no-store"})
