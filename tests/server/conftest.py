@@ -9,6 +9,7 @@ from flux1 import FluxPipeline
 from flux1.server.parts import Parts
 from flux1.settings import ServerSettings
 from service import EMAIL, Running, joined, newcomer, serving, settings_in
+from store.databases import fresh_databases
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +36,13 @@ def running(parts) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory) -> Iterator[tuple[Parts, str]]:
-    """A service that a module's tests share."""
+def service(tmp_path_factory, request) -> Iterator[tuple[Parts, str]]:
+    """A service that a module's tests share, on SQLite or on what a module asks for (KINDS)."""
     folder = tmp_path_factory.mktemp("service")
-    with joined(settings_in(folder)) as parts, serving(parts) as url:
-        yield parts, url
+    with fresh_databases(getattr(request, "param", "sqlite"), folder) as fresh, fresh() as database:
+        settings = settings_in(folder).model_copy(update={"database": database})
+        with joined(settings) as parts, serving(parts) as url:
+            yield parts, url
 
 
 _NUMBERS = itertools.count()

@@ -319,8 +319,11 @@ class Jobs:
                 "safety": {},
                 "error_message": None,
             }
-            if not connection.execute(JOBS.update().where(*mine).values(blank)).rowcount:
+            output = connection.scalar(select(JOBS.c.output).where(*mine))
+            if output is None:
                 return None
+            kept = {name: value for name, value in output.items() if name != "labels"}
+            connection.execute(JOBS.update().where(*mine).values(blank | {"output": kept}))
             _change_open(connection, job_id, status="cancelled", error_code="erased", finished=now)
             connection.execute(
                 DELIVERIES.update()

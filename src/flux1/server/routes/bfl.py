@@ -11,6 +11,7 @@ from flux1.server import bfl
 from flux1.server.auth import Writer
 from flux1.server.bfl import Accepted, FluxBody, Result
 from flux1.server.generation import Ask, Generation
+from flux1.server.ids import is_plain_id
 from flux1.server.links import address, signed_link
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope
@@ -82,8 +83,9 @@ async def get_result(
 ) -> Any:
     """Where a request stands, and its picture once it is there."""
     jobs = parts_of(request).store.jobs
-    known = id.isascii() and id.replace("_", "").isalnum()
-    job = await run_in_threadpool(jobs.get, id, caller.account.id) if known else None
+    job = None
+    if is_plain_id(id):
+        job = await run_in_threadpool(jobs.get, id, caller.account.id)
     if job is None:
         missing = Result(id=id, status="Task not found")
         return JSONResponse(missing.model_dump(), 404)

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from flux1.errors import RequestError
 from flux1.server.auth import Reader, UsageReader, Writer
 from flux1.server.generation import Generation
+from flux1.server.ids import plain_id, plain_words
 from flux1.server.links import signed_link
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, not_found
@@ -139,7 +140,11 @@ async def search(
     """Your requests, newest first."""
     jobs = await run_in_threadpool(
         lambda: parts_of(request).store.jobs.search(
-            account_id=caller.account.id, text=text, status=status, before=before, limit=limit
+            account_id=caller.account.id,
+            text=plain_words(text),
+            status=status,
+            before=before,
+            limit=limit,
         )
     )
     following = jobs[-1].cursor if len(jobs) == limit else None
@@ -182,17 +187,10 @@ async def end_or_erase(request: Request, job: StoredJob) -> None:
 
 
 async def _own(request: Request, job_id: str, account_id: str) -> StoredJob:
-    job = await run_in_threadpool(parts_of(request).store.jobs.get, _plain(job_id), account_id)
+    job = await run_in_threadpool(parts_of(request).store.jobs.get, plain_id(job_id), account_id)
     if job is None:
         raise not_found("request of that id among yours")
     return job
-
-
-def _plain(job_id: str) -> str:
-    """An id that no database stumbles over."""
-    if not job_id.isascii() or not job_id.replace("_", "").isalnum():
-        raise not_found("request of that id among yours")
-    return job_id
 
 
 @router.get("/v1/usage", responses=_PROBLEMS, operation_id="get_usage")

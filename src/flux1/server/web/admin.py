@@ -5,9 +5,9 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import AccountError
+from flux1.server.ids import plain_id
 from flux1.server.parts import parts_of
 from flux1.server.problems import not_found
-from flux1.server.web.ids import plain_id
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Administrator, Posted
 

@@ -9,10 +9,10 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import RequestError
+from flux1.server.ids import plain_id
 from flux1.server.links import address
 from flux1.server.parts import parts_of
 from flux1.server.problems import not_found
-from flux1.server.web.ids import plain_id
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Form, Posted, SignedIn
 from flux1.store.keys import SCOPES, Key, KeyLimits

@@ -12,13 +12,13 @@ from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS
 from flux1.server import openai
 from flux1.server.auth import Caller
 from flux1.server.generation import Generation, OpenJob
+from flux1.server.ids import plain_id
 from flux1.server.limits import Limits
 from flux1.server.openai import ImageGenerationBody
 from flux1.server.parts import Parts, parts_of
 from flux1.server.ports import Model
 from flux1.server.problems import not_found
 from flux1.server.routes.images import arrival, streamed
-from flux1.server.web.ids import plain_id
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
 from flux1.store.accounts import Account

@@ -8,9 +8,14 @@ _ID = re.compile(r"[A-Za-z0-9_]{1,100}")
 LONGEST_SEARCH = 200
 
 
+def is_plain_id(text: str) -> bool:
+    """Whether this could be an id of ours."""
+    return _ID.fullmatch(text) is not None
+
+
 def plain_id(text: str) -> str:
     """An id that could be one of ours; what another one names is not here (Problem 404)."""
-    if not _ID.fullmatch(text):
+    if not is_plain_id(text):
         raise not_found("such thing here")
     return text
 
