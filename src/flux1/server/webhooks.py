@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
