@@ -67,7 +67,7 @@ class Visitor:
 
 @pytest.fixture
 def visitor(service) -> Iterator[Visitor]:
-    with httpx.Client(base_url=service[1]) as client:
+    with httpx.Client(base_url=service[1], timeout=60) as client:
         yield Visitor(client)
 
 
@@ -84,7 +84,7 @@ def administrator(service) -> Iterator[Visitor]:
     account = accounts.find("root@example.com") or accounts.register(
         "root@example.com", PASSWORD, administrator=True
     )
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         yield Visitor(client).enter(parts, account.id)
 
 
@@ -92,7 +92,7 @@ def administrator(service) -> Iterator[Visitor]:
 def empty(service, tmp_path) -> Parts:
     """The same engine beside a store that nobody has an account in yet."""
     parts, _ = service
-    settings = parts.settings.model_copy(update={"data": tmp_path / "empty"})
+    settings = parts.settings.model_copy(update={"data": tmp_path / "empty", "database": None})
     return replace(parts, settings=settings, store=open_store(settings))
 
 
@@ -532,7 +532,7 @@ def test_nothing_of_one_account_shows_to_another(service, caller, member):
     picture = f"/pictures/{picture_id}.png"
     (key,) = caller.parts.store.keys.list(caller.account_id)
     other = newcomer(*service, "other-" + caller.account.email)
-    with httpx.Client(base_url=service[1]) as client:
+    with httpx.Client(base_url=service[1], timeout=60) as client:
         stranger = Visitor(client).enter(other.parts, other.account_id)
         for path in (f"/requests/{job_id}", picture, f"/playground?again={job_id}",
                      f"/playground/place/{job_id}"):  # fmt: skip

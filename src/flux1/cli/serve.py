@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,11 +121,16 @@ def join(
     sources = [locate(name, read(Settings).models) for name in models]
     for source in sources:
         _check_licence(source.variant, settings.data, accept_license)
-    pipelines: dict[str, FluxPipeline] = {}
-    for source in sources:
-        if source.variant.id in pipelines:
-            raise RequestError("model", f"{source.variant.id} is given twice")
-        pipelines[source.variant.id] = load_source(source, device=device, dtype=dtype)
+    with ThreadPoolExecutor() as beside:  # their libraries load while the models do
+        classifier = beside.submit(open_classifier, settings.picture_classifier)
+        credentials = beside.submit(
+            Credentials.open, settings.data, settings.certificate, settings.certificate_key
+        )
+        pipelines: dict[str, FluxPipeline] = {}
+        for source in sources:
+            if source.variant.id in pipelines:
+                raise RequestError("model", f"{source.variant.id} is given twice")
+            pipelines[source.variant.id] = load_source(source, device=device, dtype=dtype)
     names = _names(pipelines, models, aliases, demo)
     cards = {id: _card(pipeline, names[id]) for id, pipeline in pipelines.items()}
     engine = Engine(
@@ -143,8 +149,8 @@ def join(
         engine,
         store,
         PromptPolicy.standard(settings.deny_words, settings.allow_words),
-        PicturePolicy(open_classifier(settings.picture_classifier)),
-        Credentials.open(settings.data, settings.certificate, settings.certificate_key),
+        PicturePolicy(classifier.result()),
+        credentials.result(),
     )
 
 

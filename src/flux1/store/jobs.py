@@ -322,7 +322,7 @@ class Jobs:
             output = connection.scalar(select(JOBS.c.output).where(*mine))
             if output is None:
                 return None
-            kept = {name: value for name, value in output.items() if name != "labels"}
+            kept = {name: {} if name == "labels" else value for name, value in output.items()}
             connection.execute(JOBS.update().where(*mine).values(blank | {"output": kept}))
             _change_open(connection, job_id, status="cancelled", error_code="erased", finished=now)
             connection.execute(
