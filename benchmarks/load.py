@@ -28,7 +28,8 @@ from flux1.settings import ServerSettings
 from flux1.store.open import open_store
 
 WEIGHTS = {"one": 1.0, "another": 1.0, "double": 2.0}
-SIZES = {"64x64": 16, "128x128": 64, "256x256": 256}  # tokens of a picture
+SIZES = {"64x64": 16, "128x128": 64, "256x256": 256}  # image tokens
+TEXT_TOKENS = 32  # read with them in every row, and charged to the account
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def mixture(rng: random.Random) -> dict:
 async def ask(client: openai.AsyncOpenAI, account: str, rng: random.Random) -> Drawn:
     wanted, began = mixture(rng), time.monotonic()
     rows = 1 if wanted["guidance"] == 1 else 2
-    work = SIZES[wanted["size"]] * wanted["steps"] * rows
+    work = (SIZES[wanted["size"]] + TEXT_TOKENS) * wanted["steps"] * rows
     extra = {"steps": wanted["steps"], "guidance": wanted["guidance"]}
     error = None
     try:
