@@ -22,6 +22,7 @@ import httpx2
 import typer
 from PIL import Image
 
+import machine
 from flux1.settings import ServerSettings
 from flux1.store.open import open_store
 
@@ -34,6 +35,7 @@ def start(data: Path, model: str) -> tuple[subprocess.Popen, str]:
         stdout=subprocess.PIPE,
         stderr=(data / "server.log").open("a"),
         text=True,
+        env=machine.environment(FLUX1_CONCURRENCY="1000", FLUX1_REQUESTS_PER_MINUTE="10000"),
     )
     assert process.stdout is not None
     line = process.stdout.readline()
