@@ -61,7 +61,7 @@ def lists(tmp_path):
     # sentences that would spell something if punctuation were dropped
     "the people who're dancing", "take the pen, is it yours? an us exhibit", "U.S.A. flag",
     "S M L X L sizes", "A B C D E alphabet blocks", "version 1.2.3", "C++ and F#", "user@site.com",
-    "$100 bill", "R2D2 and C3PO", "h264 mp4 4k 8k 35mm f1.8", "XXX",
+    "$100 bill", "R2D2 and C3PO", "h264 mp4 4k 8k 35mm f1.8", "X" * 3,
 ])  # fmt: skip
 def test_harmless_prompts_pass_at_the_strictest(policy, text):
     assert not policy.check(text, 0).blocked, policy.check(text, 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flux1.cli.console import say, stderr
+from flux1.cli.options import Device, Dtype
 from flux1.errors import RequestError
 from flux1.request import SOLVERS, ImageRequest, make_request
 from flux1.variants import DEFAULT, VARIANTS
@@ -83,14 +84,8 @@ def generate(
             show_default="the model's",
         ),
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="CUDA if present, else cpu"),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32 or bfloat16.", show_default="bfloat16 on CUDA, else float32"),
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flux1.cli.console import say
+from flux1.cli.options import Device, Dtype
 from flux1.errors import DependencyError, Flux1Error, RequestError
 from flux1.variants import DEFAULT, Variant
 
@@ -56,14 +57,8 @@ def serve(
     accept_license: Annotated[
         bool, typer.Option(help="You have read the models' licences and keep to them; asked once.")
     ] = False,
-    device: Annotated[
-        str | None,
-        typer.Option(help="cpu, cuda, cuda:1, mps.", show_default="CUDA if present, else cpu"),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="float32 or bfloat16.", show_default="bfloat16 on CUDA, else float32"),
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object on stdout when ready, and no words."),

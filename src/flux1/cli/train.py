@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flux1.cli.options import Device
 from flux1.errors import DependencyError
 
 
@@ -17,9 +18,7 @@ def train(
         Path | None,
         typer.Option("-o", "--out", help="Folder of the run.", show_default="runs/RECIPE"),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, ...", show_default="CUDA if present, else cpu")
-    ] = None,
+    device: Device = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
 ) -> None:
     """Run RECIPE: fetch the data, train, and write a folder that `flux1 generate -m` draws with.
