@@ -39,7 +39,7 @@ def test_the_named_background_surrounds_the_object(sprites):
         scene = Scene((Thing("fox", 0.5, 0.5, 0.7),), colour.name, "glossy")
         corner = render(scene, sprites, 64, rng)[:4, :4].reshape(-1, 3).mean(axis=0)
         assert np.abs(corner - np.array(colour.rgb)).max() <= 6
-        assert colour.name in caption(scene, rng) or colour.name == "white"
+        assert colour.name in caption(scene, rng).words or colour.name == "white"
 
 
 def _says(text: str, relation: str, first: str, second: str) -> bool:
@@ -72,7 +72,7 @@ def test_the_first_named_thing_stands_where_the_caption_says(sprites, relation):
         assert {"left": a.x < b.x, "right": a.x > b.x, "above": a.y < b.y, "below": a.y > b.y}[
             relation
         ]
-        text = caption(scene, rng)
+        text = caption(scene, rng).words
         assert _says(text, relation, a.noun, b.noun), text
         found += 1
     assert found > 50

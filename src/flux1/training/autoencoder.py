@@ -48,6 +48,7 @@ class AutoencoderObjective:
     crop_size: int = 64
     kl_weight: float = 1e-3
     edge_weight: float = 0.5
+    unit: str = "images"
 
     def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
         """Crops of fresh scenes: the network is convolutional, crops teach it as well."""

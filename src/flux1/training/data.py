@@ -71,7 +71,7 @@ class EncodedScenes:
 
 
 def _words(scene: Scene, dropout: float, rng: np.random.Generator) -> str:
-    return "" if rng.random() < dropout else caption(scene, rng)
+    return "" if rng.random() < dropout else caption(scene, rng).words
 
 
 def latent_statistics(

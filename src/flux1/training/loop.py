@@ -114,7 +114,10 @@ def train(
     if settings.compile:
         model.compile()
 
-    with _progress(console, settings.steps, start) as advance, Log(folder, settings) as log:
+    with (
+        _progress(console, settings.steps, start, objective.unit) as advance,
+        Log(folder, settings, objective.unit) as log,
+    ):
         for step in range(start, settings.steps):
             _set_rates(optimizers, full_rates, rate_at(step, settings))
             loss, norm, figures = _step(objective, optimizers, settings, step)
@@ -168,21 +171,21 @@ def _step(
 class Log:
     """`log.jsonl`: a row every `log_every` steps, with the speed since the last one."""
 
-    def __init__(self, folder: Path, settings: LoopSettings) -> None:
-        self._settings = settings
+    def __init__(self, folder: Path, settings: LoopSettings, unit: str) -> None:
+        self._settings, self._unit = settings, unit
         self._file = (folder / "log.jsonl").open("a")
-        self._since, self._images, self._rate = time.perf_counter(), 0, 0.0
+        self._since, self._count, self._rate = time.perf_counter(), 0, 0.0
 
     def add(self, done: int, figures: dict[str, float]) -> float:
-        """Count a step, write it if it is its turn; returns images/s."""
-        self._images += self._settings.batch_size
+        """Count a step, write it if it is its turn; returns how many of them a second."""
+        self._count += self._settings.batch_size
         now = time.perf_counter()
-        self._rate = self._images / max(1e-9, now - self._since)
+        self._rate = self._count / max(1e-9, now - self._since)
         if done % self._settings.log_every == 0 or done == self._settings.steps:
-            row = {"step": done, "images_per_s": self._rate, **figures}
+            row = {"step": done, f"{self._unit}_per_s": self._rate, **figures}
             self._file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
             self._file.flush()
-            self._since, self._images = now, 0
+            self._since, self._count = now, 0
         return self._rate
 
     def __enter__(self) -> "Log":
@@ -201,13 +204,13 @@ def averaged(model: Network, ema: Ema) -> Network:
 
 @contextmanager
 def _progress(
-    console: Console, total: int, start: int
+    console: Console, total: int, start: int, unit: str
 ) -> Iterator[Callable[[int, float, float], None]]:
     bar = Progress(
         TextColumn("training"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[rate]:.1f} images/s"),
+        TextColumn(f"loss {{task.fields[loss]:.4f}}  {{task.fields[rate]:.1f}} {unit}/s"),
         TimeRemainingColumn(),
         console=console,
     )

@@ -26,6 +26,11 @@ class Objective(Protocol[Network]):
     @property
     def model(self) -> Network: ...
 
+    @property
+    def unit(self) -> str:
+        """What a batch has `batch_size` of: "images", "captions"."""
+        ...
+
     def batch(self, step: int) -> Any:
         """The inputs of a step; a pure function, so that a resumed run sees the same."""
         ...

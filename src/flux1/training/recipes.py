@@ -1,18 +1,20 @@
 """Recipes: everything that makes a shipped file from nothing, as one TOML file.
 
-    sprites -> autoencoder -> (encoded scenes -> transformer) per phase -> a folder `flux1` loads
+    sprites -> autoencoder -> sentence encoder -> (encoded scenes -> transformer) per phase
+            -> a folder `flux1` loads
 
 A stage whose result lies in the run's folder is not done again, so an interrupted run goes on
 where it stopped.
 """
 
+import copy
 import dataclasses
 import json
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import (
@@ -34,13 +36,14 @@ from flux1.pipeline.encode import SentenceTextEncoder
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.training.autoencoder import AutoencoderObjective, start_precise
 from flux1.training.data import EncodedScenes, encode_scenes, latent_statistics
+from flux1.training.grounding import GroundingObjective
 from flux1.training.loop import LoopSettings, train
 from flux1.training.rectified_flow import RectifiedFlowObjective, initialise
 from flux1.training.scenes import Mixture
 from flux1.training.sprites import Sprites, prepare_sprites
 from flux1.training.text import fetch_sentence_model
 from flux1.variants import SentenceText, Variant, find
-from flux1.weights.load import load_autoencoder
+from flux1.weights.load import SentenceTextParts, load_autoencoder, load_bert
 from flux1.weights.safetensors import read_json, write_json
 from flux1.weights.save import save_bfl, save_model_folder
 
@@ -59,12 +62,23 @@ class AutoencoderStage:
 
 
 @dataclass(frozen=True)
+class GroundingStage:
+    """How the sentence encoder learns where things stand; `code_weight` as in the objective."""
+
+    loop: LoopSettings
+    code_weight: NonNegativeFloat = 0.2
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
 class TransformerPhase:
     """`scenes` of a mixture, composed and encoded once; `caption_dropout` of the captions become
-    empty. Each phase starts from the averaged weights of the one before."""
+    empty. Each phase starts from the averaged weights of the one before. `text`: the sentence
+    encoder as it came, or grounded; the last phase's is the model's."""
 
     loop: LoopSettings
     scenes: PositiveInt
+    text: Literal["plain", "grounded"] = "plain"
     mixture: Mixture = field(default_factory=Mixture)
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     __pydantic_config__ = _STRICT
@@ -80,6 +94,7 @@ class Recipe:
     seed: NonNegativeInt
     autoencoder: AutoencoderStage
     transformer: Annotated[tuple[TransformerPhase, ...], Field(min_length=1)]
+    grounding: GroundingStage | None = None
     preview_prompts: tuple[str, ...] = ("a red apple on a blue background",)
     __pydantic_config__ = _STRICT
 
@@ -133,6 +148,10 @@ def _check_together(recipe: Recipe) -> None:
                 f"recipe: transformer.{i}.scenes: {phase.scenes} is less than one batch of "
                 f"{phase.loop.batch_size}"
             )
+        if phase.text == "grounded" and recipe.grounding is None:
+            raise DataError(
+                f"recipe: transformer.{i}.text: 'grounded' needs a [grounding] that makes it"
+            )
 
 
 def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -> Path:
@@ -149,7 +168,12 @@ def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -
     sprites = Sprites.open(sprites_path)
     language = fetch_sentence_model(folder / "text", variant.text.bert)
     language.bert.to(device)
-    text = SentenceTextEncoder(language.bert, language.tokenizer, variant.text.max_tokens)
+    languages = {"plain": language}
+    if recipe.grounding is not None:
+        console.print("sentence encoder")
+        languages["grounded"] = ground(
+            recipe, recipe.grounding, variant.text, language, folder / "grounding", console, device
+        )
 
     console.print("autoencoder")
     autoencoder = make_autoencoder(
@@ -159,8 +183,11 @@ def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -
     torch.manual_seed(recipe.seed)
     transformer = Transformer(variant.transformer)
     initialise(transformer)
-    pipeline = FluxPipeline(variant, transformer.to(device), autoencoder, text, "", str(folder))
+    transformer.to(device)
     for number, phase in enumerate(recipe.transformer, start=1):
+        language = languages[phase.text]
+        text = SentenceTextEncoder(language.bert, language.tokenizer, variant.text.max_tokens)
+        pipeline = FluxPipeline(variant, transformer, autoencoder, text, "", str(folder))
         of = f"transformer, phase {number} of {len(recipe.transformer)}"
         seed = recipe.seed + number - 1
         scenes_folder = folder / f"scenes-{number}"
@@ -176,10 +203,10 @@ def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -
         trained = train_phase(
             recipe, phase, pipeline, scenes, seed, folder / f"transformer-{number}", console
         )
-        pipeline.transformer.load_state_dict(trained.state_dict())
+        transformer.load_state_dict(trained.state_dict())
 
     model_folder = folder / "model"
-    save_model_folder(model_folder, variant, pipeline.transformer, autoencoder, language)
+    save_model_folder(model_folder, variant, transformer, autoencoder, language)
     return model_folder
 
 
@@ -226,6 +253,27 @@ def make_autoencoder(
     shift, scale = latent_statistics(model, sprites, recipe.picture_size, recipe.seed)
     model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
     return model
+
+
+def ground(
+    recipe: Recipe,
+    stage: GroundingStage,
+    text: SentenceText,
+    language: SentenceTextParts,
+    folder: Path,
+    console: Console,
+    device: torch.device,
+) -> SentenceTextParts:
+    """A sentence encoder that says where things stand: train (or go on), or read the finished."""
+    finished = folder / "text_encoder.safetensors"
+    if not finished.exists():
+        objective = GroundingObjective(
+            copy.deepcopy(language.bert), language.tokenizer, stage.loop.batch_size, recipe.seed,
+            text.max_tokens, stage.code_weight,
+        )  # fmt: skip
+        save_bfl(train(objective, stage.loop, folder, console), finished)
+    bert = load_bert(finished, text.bert, torch.float32).to(device)
+    return SentenceTextParts(bert, language.tokenizer)
 
 
 def train_phase(

@@ -48,6 +48,7 @@ class RectifiedFlowObjective:
     caption_dropout: float = 0.1
     grid: tuple[int, int] = (8, 8)
     preview_scale: float = 3.0
+    unit: str = "images"
 
     @property
     def model(self) -> Transformer:

@@ -169,6 +169,15 @@ def sample_scene(rng: np.random.Generator, mixture: Mixture = _COMMON) -> Scene:
     return Scene(copies, background, style)
 
 
+@dataclass(frozen=True)
+class Caption:
+    """Words that are true of a scene. `spans`: where in them each of its things is named, first
+    character and the one behind the last; copies share one name."""
+
+    words: str
+    spans: tuple[tuple[int, int], ...]
+
+
 # The words around a scene. Common ones stand more than once; adherence's own wordings are not
 # among them, so that what it measures is not what was learnt by heart.
 _FRAMES = (
@@ -218,22 +227,43 @@ def _choose(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _name(thing: Thing, rng: np.random.Generator) -> str:
+def _name(number: int, thing: Thing, rng: np.random.Generator) -> str:
     noun = thing.noun
     if noun in SYNONYMS and rng.random() < 0.25:
         noun = _choose(SYNONYMS[noun], rng)
+    marked = _mark(number, noun)
     if thing.colour is None:
-        return with_article(noun, noun)
+        return with_article(noun, noun).removesuffix(noun) + marked
     plain = with_article(f"{thing.colour} {noun}", noun)
     if plain.startswith(("a ", "an ")) and rng.random() < 0.2:
         article = with_article(noun, noun).split()[0]
-        return _choose(_COLOUR_WORDS, rng).format(a=article, noun=noun, colour=thing.colour)
-    return plain
+        return _choose(_COLOUR_WORDS, rng).format(a=article, noun=marked, colour=thing.colour)
+    return plain.removesuffix(noun) + marked
+
+
+# While a caption grows, each thing's name stands between two characters of Unicode's private use.
+_OPEN, _CLOSE = 0xE000, 0xE100
+
+
+def _mark(number: int, name: str) -> str:
+    return f"{chr(_OPEN + number)}{name}{chr(_CLOSE + number)}"
+
+
+def _unmark(marked: str) -> Caption:
+    words, starts, ends = "", {}, {}
+    for character in marked:
+        if _OPEN <= ord(character) < _CLOSE:
+            starts[ord(character) - _OPEN] = len(words)
+        elif _CLOSE <= ord(character) < _CLOSE + 0x100:
+            ends[ord(character) - _CLOSE] = len(words)
+        else:
+            words += character
+    return Caption(words, tuple((starts[i], ends[i]) for i in sorted(starts)))
 
 
 def _pair_words(scene: Scene, rng: np.random.Generator) -> str:
     """Two things and where they are: seen from one of them, or each by its own place."""
-    a, b = (_name(thing, rng) for thing in scene.things)
+    a, b = (_name(number, thing, rng) for number, thing in enumerate(scene.things))
     assert scene.relation is not None
     how = rng.random()
     if scene.relation == "left" and how < 0.2:
@@ -249,17 +279,17 @@ def _count_words(scene: Scene, rng: np.random.Generator) -> str:
     first, count = scene.things[0], len(scene.things)
     number = str(count) if rng.random() < 0.2 else NUMBERS[count]
     coloured = "" if first.colour is None else f"{first.colour} "
-    return _choose(_COUNT_WORDS, rng).format(number, f"{coloured}{plural(first.noun)}")
+    return _choose(_COUNT_WORDS, rng).format(number, coloured + _mark(0, plural(first.noun)))
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> str:
+def caption(scene: Scene, rng: np.random.Generator) -> Caption:
     """One of many wordings of a scene. Leaves the background out only where it is white."""
     if scene.relation is not None:
         words = _pair_words(scene, rng)
     elif len(scene.things) > 1:
         words = _count_words(scene, rng)
     else:
-        words = _name(scene.things[0], rng)
+        words = _name(0, scene.things[0], rng)
     style_words = STYLES[scene.style]
     if scene.style != next(iter(STYLES)) or rng.random() < 0.25:
         style = _choose(style_words, rng)
@@ -280,4 +310,4 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     if scene.background != "white" or rng.random() < 0.5:
         articled = with_article(scene.background, scene.background)
         words = _choose(_BACKGROUNDS, rng).format(words, scene.background, articled)
-    return words
+    return _unmark(words)
