@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from flux1.model.config import BertConfig, ClipConfig, T5Config
-from flux1.model.text import BertText, ClipText, T5Text
+from flux1.model.config import ClipConfig, T5Config
+from flux1.model.text import ClipText, T5Text
+from flux1.weights.configs import clip_config, t5_config
 from flux1.weights.load import count
 from flux1.weights.names import clip_names, t5_names
-from flux1.weights.sources import clip_config, t5_config
 from synthetic import CLIP, T5, clip_model, t5_model
 
 END = CLIP["eos_token_id"]
@@ -72,19 +72,6 @@ def test_t5_distinguishes_positions(t5):
     ids = torch.tensor([[10, 11, 12, 1]])
     there, back = ours(ids), ours(ids.flip(1)).flip(1)
     assert (there - back).abs().max() > 1e-3
-
-
-@torch.no_grad()
-def test_bert_ignores_padding_and_means_its_words():
-    torch.manual_seed(0)
-    bert = BertText(BertConfig(vocab_size=50, hidden_size=16, intermediate_size=32, num_layers=2,
-                               num_heads=2)).eval()  # fmt: skip
-    ids = torch.tensor([[2, 7, 8, 3]])
-    alone = bert(ids, torch.ones(1, 4, dtype=torch.bool))
-    padded = bert(torch.tensor([[2, 7, 8, 3, 0, 0, 9]]), torch.tensor([[True] * 4 + [False] * 3]))
-    assert (alone.states - padded.states[:, :4]).abs().max() < 1e-6
-    assert (padded.states[:, 4:] == 0).all()
-    assert (padded.pooled - alone.states.mean(dim=1)).abs().max() < 1e-6
 
 
 def test_sizes_of_the_published_encoders():

@@ -1,6 +1,15 @@
-import pytest
+import shutil
+from dataclasses import dataclass
 
-from synthetic import make_diffusers_folder
+import pytest
+import torch
+from torch import nn
+
+from flux1.weights import names
+from flux1.weights.configs import autoencoder_config, transformer_config
+from flux1.weights.safetensors import write_tensors
+from synthetic import AUTOENCODER, CLIP, T5, make_diffusers_folder, transformer_model
+from synthetic import autoencoder_model as autoencoder
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +21,72 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def folder_without_guidance(tmp_path_factory):
     return make_diffusers_folder(tmp_path_factory.mktemp("flux-fast"), guidance=False)
+
+
+@dataclass(frozen=True)
+class Originals:
+    """FLUX.1's four networks in miniature, built by the libraries that define them."""
+
+    transformer: nn.Module
+    autoencoder: nn.Module
+    clip: nn.Module
+    t5: nn.Module
+
+    def states(self) -> dict[str, dict[str, torch.Tensor]]:
+        """The state dicts of the files that people have: BFL's names, and transformers'."""
+        shape = transformer_config(dict(self.transformer.config))
+        kept = {key: list(v) if isinstance(v, tuple) else v for key, v in AUTOENCODER.items()}
+        return {
+            "transformer": dict(
+                names.transformer_from_diffusers(self.transformer.state_dict(), shape)
+            ),
+            "autoencoder": dict(
+                names.autoencoder_from_diffusers(
+                    self.autoencoder.state_dict(),
+                    autoencoder_config(kept),
+                )
+            ),
+            "clip": {
+                f"text_model.{name.removeprefix('text_model.')}": tensor
+                for name, tensor in self.clip.state_dict().items()
+            },
+            "t5": {
+                name: tensor
+                for name, tensor in self.t5.state_dict().items()
+                if name != "encoder.embed_tokens.weight"
+            },
+        }
+
+
+@pytest.fixture(scope="session")
+def originals():
+    """Widths are multiples of 32, a GGUF block; CLIP's heads are 64 wide, as the real one's."""
+    from transformers import CLIPTextConfig, CLIPTextModel, T5EncoderModel
+    from transformers import T5Config as HfT5Config
+
+    clip = CLIP | {"hidden_size": 64, "num_attention_heads": 1}
+    t5 = T5 | {"d_model": 32, "num_heads": 4, "d_ff": 64}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = Originals(
+            transformer_model(True, pooled_projection_dim=64, joint_attention_dim=32),
+            autoencoder(),
+            CLIPTextModel(CLIPTextConfig(**clip)).eval(),
+            T5EncoderModel(HfT5Config(**t5)).eval(),
+        )
+        for network in (found.clip, found.t5):
+            for parameter in network.parameters():
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return found
+
+
+@pytest.fixture
+def beside(tmp_path, folder, originals):
+    """A folder with everything but the transformer, as files of their own."""
+    states = originals.states()
+    write_tensors(tmp_path / "ae.safetensors", states["autoencoder"])
+    write_tensors(tmp_path / "clip_l.safetensors", states["clip"])
+    write_tensors(tmp_path / "t5xxl_fp16.safetensors", states["t5"])
+    for tokenizer in ("tokenizer", "tokenizer_2"):
+        shutil.copytree(folder / tokenizer, tmp_path / tokenizer)
+    return tmp_path

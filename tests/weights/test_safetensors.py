@@ -186,3 +186,64 @@ class TestShards:
             write_tensors(tmp_path / f"{name}.safetensors", STATE)
         with pytest.raises(WeightsError, match=r"several models .*one\.safetensors"):
             FileTensors(tmp_path)
+
+
+class TestLinks:
+    def test_of_the_cache_of_hugging_face(self, tmp_path):
+        """Its snapshots are links to blobs of other names, two folders up."""
+        snapshot = tmp_path / "models--x--y" / "snapshots" / "abc" / "transformer"
+        blobs = tmp_path / "models--x--y" / "blobs"
+        snapshot.mkdir(parents=True)
+        blobs.mkdir()
+        write_tensors(blobs / "0123", STATE)
+        (snapshot / "model.safetensors").symlink_to("../../../blobs/0123")
+        assert equal(FileTensors(snapshot), STATE)
+
+    def test_out_of_the_folder(self, tmp_path, file):
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "model.safetensors").symlink_to(file)
+        with pytest.raises(WeightsError, match=r"model\.safetensors: leads out of its folder"):
+            FileTensors(tmp_path / "folder")
+        assert equal(FileTensors(tmp_path / "folder" / "model.safetensors"), STATE)  # named itself
+
+    @pytest.mark.parametrize("shard", ["../x.safetensors", "/etc/passwd", 3])
+    def test_index_that_leads_out(self, tmp_path, file, shard):
+        (tmp_path / "folder").mkdir()
+        index = tmp_path / "folder" / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": {"a.weight": shard}}))
+        with pytest.raises(WeightsError, match="is not the name of a file beside it"):
+            FileTensors(tmp_path / "folder")
+
+
+def lied(entry: str, data: int = 4, name: str = "a") -> bytes:
+    content = f'{{"{name}":{entry}}}'.encode()
+    return len(content).to_bytes(8, "little") + content + bytes(data)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lied('{"dtype":"F99","shape":[1],"data_offsets":[0,4]}'),
+        lied('{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}'),
+        lied('{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}'),
+        lied('{"dtype":"F32","shape":[1],"data_offsets":[4,0]}'),
+        lied('{"dtype":"F32","shape":[1],"data_offsets":[4,8]}', 8),  # a hole before it
+        lied('{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}'),
+        lied(
+            '{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+            '"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+        ),
+        lied('{"dtype":"F32","shape":[281474976710656],"data_offsets":[0,4]}'),
+    ],
+)
+def test_a_header_that_lies(file, content):
+    file.write_bytes(content)
+    assert "damaged" in the_line(WeightsError, file)
+
+
+@pytest.mark.parametrize("padding", range(8))
+def test_tensors_need_not_be_aligned(file, padding):
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' + b" " * padding
+    numbers = torch.tensor([1.5, -2.5])
+    file.write_bytes(len(header).to_bytes(8, "little") + header + numbers.numpy().tobytes())
+    assert torch.equal(FileTensors(file)["a"], numbers)

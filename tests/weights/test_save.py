@@ -8,6 +8,7 @@ import torch
 from flux1.errors import OutputError, WeightsError
 from flux1.model.config import TransformerConfig
 from flux1.variants import TINY
+from flux1.weights.configs import autoencoder_config, transformer_config
 from flux1.weights.load import load_autoencoder, load_model, load_transformer
 from flux1.weights.safetensors import FileTensors
 from flux1.weights.save import (
@@ -16,7 +17,7 @@ from flux1.weights.save import (
     save_diffusers,
     save_model_folder,
 )
-from flux1.weights.sources import autoencoder_config, locate, transformer_config
+from flux1.weights.sources import locate
 
 
 @pytest.fixture(scope="module")

@@ -105,43 +105,28 @@ class TestBflLayout:
         return tmp_path
 
     def test_the_files_name_is_the_models(self, bfl):
-        """Such a file tells no shapes: they are the row's, and the text encoders must fit them."""
-        assert "pooled width is 768, the other parts have 32" in the_line(WeightsError, bfl)
-        for part, key, value in (
-            ("text_encoder", "hidden_size", 768),
-            ("text_encoder_2", "d_model", 4096),
-        ):
-            file = bfl / part / "config.json"
-            file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+        """The transformer's shape is its tensors', the text encoders' is their config.json's."""
         source = locate(bfl)
         assert source.layout == "bfl"
         assert source.variant.id == "flux-krea"
-        assert source.variant.transformer == FLUX_KREA.transformer
-        assert source.variant.text.t5.num_layers == 2
-
-    def test_text_encoders_as_files(self, bfl):
-        for part, name in (("text_encoder", "clip_l"), ("text_encoder_2", "t5xxl_fp16")):
-            (bfl / part / "model.safetensors").rename(bfl / f"{name}.safetensors")
-            shutil.rmtree(bfl / part)
-        files = locate(bfl).files
-        assert files.text == (bfl / "clip_l.safetensors", bfl / "t5xxl_fp16.safetensors")
-        (bfl / "t5xxl_fp16.safetensors").rename(bfl / "t5xxl_fp8_e4m3fn.safetensors")
-        assert locate(bfl).files.text[1].name == "t5xxl_fp8_e4m3fn.safetensors"
+        assert source.variant.defaults == FLUX_KREA.defaults
+        assert (source.variant.transformer.depth, source.variant.text.t5.num_layers) == (2, 2)
+        file = bfl / "text_encoder" / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"hidden_size": 768}))
+        assert "pooled width is 32, the other parts have 768" in the_line(WeightsError, bfl)
 
     def test_missing_parts(self, bfl):
         (bfl / "ae.safetensors").unlink()
         shutil.rmtree(bfl / "text_encoder_2")
         shutil.rmtree(bfl / "tokenizer")
         assert the_line(MissingWeightsError, bfl) == (
-            f"{bfl}: missing ae.safetensors, t5xxl_fp16.safetensors, tokenizer/tokenizer.json"
+            f"{bfl}: missing ae.safetensors, t5xxl_fp16.safetensors, tokenizer/tokenizer.json; "
+            "get it from https://huggingface.co/black-forest-labs/FLUX.1-Krea-dev"
         )
 
     def test_two_models(self, bfl):
         shutil.copy(bfl / "flux1-krea-dev.safetensors", bfl / "flux1-dev.safetensors")
         assert "several models: flux1-dev.safetensors" in the_line(WeightsError, bfl)
-
-    def test_a_file_for_a_folder(self, bfl):
-        assert "name the folder" in the_line(MissingWeightsError, bfl / "ae.safetensors")
 
 
 class TestMissing:

@@ -1,15 +1,14 @@
-"""Text encoders: token ids to token states and a pooled vector. The networks are `transformers`'.
+"""FLUX.1's text encoders: token ids to token states, and to a vector. The networks are
+`transformers`'.
 
 Each class imports `transformers` when it is built, not before: that import takes seconds.
 """
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from flux1.model.config import BertConfig, ClipConfig, T5Config
+from flux1.model.config import ClipConfig, T5Config
 
 
 class ClipText(nn.Module):
@@ -64,38 +63,3 @@ class T5Text(nn.Module):
     def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
         everything = torch.ones_like(ids)
         return self.t5(input_ids=ids, attention_mask=everything).last_hidden_state
-
-
-@dataclass(frozen=True)
-class BertFeatures:
-    states: Float[Tensor, "b l d"]
-    pooled: Float[Tensor, "b d"]
-
-
-class BertText(nn.Module):
-    """A sentence encoder in both slots: its token states (zero at padding) and their mean."""
-
-    def __init__(self, config: BertConfig) -> None:
-        from transformers import BertConfig as HfBertConfig
-        from transformers import BertModel
-
-        super().__init__()
-        self.bert = BertModel(
-            HfBertConfig(
-                vocab_size=config.vocab_size,
-                hidden_size=config.hidden_size,
-                intermediate_size=config.intermediate_size,
-                num_hidden_layers=config.num_layers,
-                num_attention_heads=config.num_heads,
-                max_position_embeddings=config.max_positions,
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-            ),
-            add_pooling_layer=False,
-        )
-
-    def forward(self, ids: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"]) -> BertFeatures:
-        states = self.bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        states = states * mask[..., None]
-        pooled = states.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return BertFeatures(states, pooled)

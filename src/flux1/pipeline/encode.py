@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flux1.model.text import BertText, ClipText, T5Text
+from flux1.model.bert import BertText
+from flux1.model.text import ClipText, T5Text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from flux1.model.text import BertText
+from flux1.model.bert import BertText
 from flux1.training.objective import ParameterGroups, sheet
 from flux1.training.scenes import Mixture, Scene, caption, sample_scene
 from flux1.training.vocabulary import COLOURS
@@ -83,13 +83,13 @@ class GroundingObjective:
     def __post_init__(self) -> None:
         self.teacher = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.model.requires_grad_(True)
-        self.model.bert.embeddings.requires_grad_(False)
+        self.model.bert["embeddings"].requires_grad_(False)
         known = self.tokenizer.get_vocab()
         self._words = sorted(
             word for word, number in known.items()
             if number >= _FIRST_RARE_WORD and len(word) > 2 and word.isascii() and word.isalpha()
         )  # fmt: skip
-        width = self.model.bert.config.hidden_size
+        width = self.model.config.hidden_size
         device = next(self.model.parameters()).device
         self._directions = directions(width, self.seed).to(device)
 

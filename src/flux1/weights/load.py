@@ -1,8 +1,7 @@
 """Files to networks: built without memory, then given the tensors, checked by name and shape."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,14 +11,16 @@ from torch import Tensor, nn
 
 from flux1.errors import WeightsError
 from flux1.model.autoencoder import Autoencoder
+from flux1.model.bert import BertText
 from flux1.model.config import AutoencoderConfig, BertConfig, TransformerConfig
-from flux1.model.text import BertText, ClipText, T5Text
+from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
 from flux1.variants import FluxText, SentenceText
 from flux1.weights import names
-from flux1.weights.quantize import SCHEME, dequantize_rows
-from flux1.weights.safetensors import FileTensors
-from flux1.weights.sources import Source, unreadable, verify
+from flux1.weights.model_files import Source, verify
+from flux1.weights.open import naming
+from flux1.weights.parts import open_part
+from flux1.weights.sources import unreadable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -96,13 +97,14 @@ def networks(model: Model) -> list[nn.Module]:
 def load_transformer(
     path: Path, config: TransformerConfig, dtype: torch.dtype, device: Device = "cpu"
 ) -> Transformer:
-    """A transformer from a file or a folder of shards, in BFL's or diffusers' names.
+    """A transformer from any readable file or a folder of shards, in BFL's or diffusers' names.
 
     WeightsError, naming the path, if the file is damaged or holds another model.
     """
-    with _of(path):
-        state = _read(path)
-        if "x_embedder.weight" in state:
+    with naming(path):
+        part = open_part(path, "transformer")
+        state: Mapping[str, Tensor] = part.tensors
+        if part.dialect == "diffusers":
             state = names.transformer_from_diffusers(state, config)
         return _assign(_empty(Transformer, config), state, dtype, device)
 
@@ -111,9 +113,10 @@ def load_autoencoder(
     path: Path, config: AutoencoderConfig, dtype: torch.dtype, device: Device = "cpu"
 ) -> Autoencoder:
     """An autoencoder from a file or a folder, in BFL's or diffusers' names. Errors as above."""
-    with _of(path):
-        state = _read(path)
-        if "decoder.conv_norm_out.weight" in state:
+    with naming(path):
+        part = open_part(path, "autoencoder")
+        state: Mapping[str, Tensor] = part.tensors
+        if part.dialect == "diffusers":
             state = names.autoencoder_from_diffusers(state, config)
         return _assign(_empty(Autoencoder, config), state, dtype, device)
 
@@ -130,11 +133,11 @@ def load_text(
     if isinstance(text, FluxText):
         clip_path, t5_path = files.text
         clip_folder, t5_folder = files.tokenizers
-        with _of(clip_path):
-            clip_state = names.clip_names(_read(clip_path))
+        with naming(clip_path):
+            clip_state = names.clip_names(open_part(clip_path, "clip").tensors)
             clip = _assign(_empty(ClipText, text.clip), clip_state, dtype, device)
-        with _of(t5_path):
-            t5_state = names.t5_names(_read(t5_path))
+        with naming(t5_path):
+            t5_state = names.t5_names(open_part(t5_path, "t5").tensors)
             t5 = _assign(_empty(T5Text, text.t5), t5_state, dtype, device)
         return FluxTextParts(
             clip, t5, _transformers_tokenizer(clip_folder), _transformers_tokenizer(t5_folder)
@@ -153,8 +156,8 @@ def load_bert(
     path: Path, config: BertConfig, dtype: torch.dtype, device: Device = "cpu"
 ) -> BertText:
     """A sentence encoder from a file or a folder. Errors as above."""
-    with _of(path):
-        state = names.bert_names(_read(path))
+    with naming(path):
+        state = names.bert_names(open_part(path, "bert").tensors)
         return _assign(_empty(BertText, config), state, dtype, device)
 
 
@@ -194,28 +197,6 @@ def count(build: Callable[[Config], nn.Module], config: Config) -> tuple[int, in
     return sum(parameter.numel() for parameter in parameters), len(parameters)
 
 
-@contextmanager
-def _of(path: Path) -> Iterator[None]:
-    """Say which file an error is about."""
-    try:
-        yield
-    except WeightsError as failure:
-        if str(path) in str(failure):
-            raise
-        raise WeightsError(f"{path}: {failure}") from failure
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    """The tensors at `path`, dequantised where its metadata says that they are quantised."""
-    tensors = FileTensors(path)
-    scheme = tensors.metadata.get("quantization")
-    if scheme is None:
-        return tensors
-    if scheme != SCHEME:
-        raise WeightsError(f"{path}: quantization {scheme!r} is not known; {SCHEME!r} is")
-    return dequantize_rows(tensors)
-
-
 def _empty(build: Callable[[Config], Network], config: Config) -> Network:
     """A network of shapes alone."""
     with torch.device("meta"):
@@ -235,6 +216,8 @@ def _assign(
     filled: dict[str, nn.Parameter] = {}
     for name, aliases in wanted.items():
         tensor, shape = state[name], network.get_parameter(name).shape
+        if not tensor.is_floating_point():
+            raise WeightsError(f"{name}: is kept as {tensor.dtype}, in a way that is not known")
         if tensor.shape != shape:
             wrong.append(f"{name} {tuple(tensor.shape)}, not {tuple(shape)}")
             continue
@@ -260,12 +243,9 @@ def _fill_buffers(network: nn.Module, device: Device) -> None:
     values: a network built on the meta device has their shapes only."""
     for name, buffer in list(network.named_buffers()):
         module, _, attribute = name.rpartition(".")
-        if attribute == "position_ids":
-            value = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
-        elif attribute == "token_type_ids":
-            value = torch.zeros(buffer.shape, dtype=buffer.dtype, device=device)
-        else:
+        if attribute != "position_ids":
             raise TypeError(f"the value of buffer {name} is not known")
+        value = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
         network.get_submodule(module).register_buffer(attribute, value, persistent=False)
 
 

@@ -1,4 +1,5 @@
 """One table of names, read in both directions: BFL's (ours) and diffusers'; no torch network here.
+The text encoders' names are transformers', and llama.cpp's for T5.
 
 Transformer: diffusers splits the fused `qkv` and `linear1`, and swaps the two halves of the last
 modulation (theirs is scale, shift; BFL's is shift, scale). Autoencoder: diffusers numbers the
@@ -6,7 +7,8 @@ decoder's levels from the latents up, and keeps the attention's 1x1 convolutions
 Every function is total: a name that the table does not hold, or that the state lacks, is an error.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -16,10 +18,25 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.model.config import AutoencoderConfig, TransformerConfig
+from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
 from flux1.weights.lazy import LazyTensors
 
 SHOWN = 5  # names listed in an error
+T5_UNUSED = {"lm_head.weight", "logit_scale", "spiece_model", "output.weight"}
+T5_LLAMA = {  # llama.cpp's names: of whole tensors, and of a block's parts
+    "token_embd.weight": "shared.weight",
+    "enc.output_norm.weight": "encoder.final_layer_norm.weight",
+    "attn_q": "layer.0.SelfAttention.q",
+    "attn_k": "layer.0.SelfAttention.k",
+    "attn_v": "layer.0.SelfAttention.v",
+    "attn_o": "layer.0.SelfAttention.o",
+    "attn_rel_b": "layer.0.SelfAttention.relative_attention_bias",
+    "attn_norm": "layer.0.layer_norm",
+    "ffn_gate": "layer.1.DenseReluDense.wi_0",
+    "ffn_up": "layer.1.DenseReluDense.wi_1",
+    "ffn_down": "layer.1.DenseReluDense.wo",
+    "ffn_norm": "layer.1.layer_norm",
+}
 
 
 @dataclass(frozen=True)
@@ -74,25 +91,74 @@ def autoencoder_from_diffusers(
 
 
 def clip_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A CLIP text file, with or without the `text_model.` prefix, to ClipText's names."""
-    extras = {"embeddings.position_ids", "text_projection.weight", "logit_scale"}
-    return _text_names(state, "text_model.", "text_model.", extras)
+    """A CLIP file, with or without the `text_model.` prefix, to ClipText's names."""
+    return _renamed(state, clip_name)
 
 
 def t5_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """A T5 encoder file to T5Text's names. The embedding, tied, may have either name, or both."""
-    shared, tied = "shared.weight", "encoder.embed_tokens.weight"
-    if shared not in state and tied in state:
-        state = LazyTensors(
-            {shared if name == tied else name: partial(state.__getitem__, name) for name in state}
-        )
-    return _text_names(state, "", "t5.", {tied})
+    """A T5 file, in transformers' or llama.cpp's names, to T5Text's names. The embedding, tied, may
+    have either of its names, or both."""
+    return _renamed(state, t5_name)
 
 
 def bert_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """A BERT file, with or without the `bert.` prefix, to BertText's names (no pooling layer)."""
-    extras = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
-    return _text_names(state, "bert.", "bert.", extras)
+    return _renamed(state, bert_name)
+
+
+def clip_table(config: ClipConfig) -> list[str]:
+    """ClipText's names: 196 for CLIP-L."""
+    stem = "text_model"
+    embeddings = [f"{stem}.embeddings.{kind}_embedding.weight" for kind in ("token", "position")]
+    parts = [f"self_attn.{part}_proj" for part in "kvq"] + [
+        "self_attn.out_proj", "layer_norm1", "mlp.fc1", "mlp.fc2", "layer_norm2",
+    ]  # fmt: skip
+    layers = [f"{stem}.encoder.layers.{i}" for i in range(config.num_layers)]
+    modules = [f"{layer}.{part}" for layer in layers for part in parts]
+    modules.append(f"{stem}.final_layer_norm")
+    return embeddings + [f"{name}.{kind}" for name in modules for kind in ("weight", "bias")]
+
+
+def t5_table(config: T5Config) -> list[str]:
+    """T5Text's names, the tied embedding once: 219 for T5-XXL."""
+    modules = ["t5.shared"]
+    for i in range(config.num_layers):
+        block = f"t5.encoder.block.{i}.layer"
+        bias = ["relative_attention_bias"] if i == 0 else []
+        modules += [f"{block}.0.SelfAttention.{part}" for part in ["q", "k", "v", "o", *bias]]
+        modules += [f"{block}.1.DenseReluDense.{part}" for part in ("wi_0", "wi_1", "wo")]
+        modules += [f"{block}.{part}.layer_norm" for part in (0, 1)]
+    return [f"{name}.weight" for name in [*modules, "t5.encoder.final_layer_norm"]]
+
+
+def clip_name(name: str) -> str | None:
+    """ClipText's name of one tensor; None for what it does not use."""
+    bare = name.removeprefix("text_model.")
+    unused = {"embeddings.position_ids", "text_projection", "text_projection.weight", "logit_scale"}
+    if bare in unused or bare.startswith(("vision_model.", "visual_projection.")):
+        return None
+    return f"text_model.{bare}"
+
+
+def t5_name(name: str) -> str | None:
+    """T5Text's name of one tensor; None for what it does not use, the decoder above all."""
+    if name.startswith(("decoder.", "dec.")) or name in T5_UNUSED:
+        return None
+    if name == "encoder.embed_tokens.weight":
+        name = "shared.weight"
+    name = T5_LLAMA.get(name, name)
+    if found := re.fullmatch(r"enc\.blk\.(\d+)\.(\w+)\.weight", name):
+        block, part = found.groups()
+        if part in T5_LLAMA:
+            name = f"encoder.block.{block}.{T5_LLAMA[part]}.weight"
+    return f"t5.{name}"
+
+
+def bert_name(name: str) -> str | None:
+    """BertText's name of one tensor; None for what it does not use."""
+    bare = name.removeprefix("bert.")
+    unused = {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}
+    return None if bare in unused else f"bert.{bare}"
 
 
 def check_names(found: Collection[str], wanted: Collection[str]) -> None:
@@ -279,14 +345,14 @@ def _swap_halves(tensor: Shaped[Tensor, "two_d ..."]) -> Shaped[Tensor, "two_d .
     return torch.cat([second, first])
 
 
-def _text_names(
-    state: Mapping[str, Tensor], theirs: str, ours: str, extras: set[str]
+def _renamed(
+    state: Mapping[str, Tensor], rename: Callable[[str], str | None]
 ) -> Mapping[str, Tensor]:
-    """Strip the prefix `theirs` where it stands, leave `extras` out, add the prefix `ours`."""
+    """Each tensor under its new name; those without one are left out."""
     return LazyTensors(
         {
-            ours + bare: partial(state.__getitem__, name)
+            new: partial(state.__getitem__, name)
             for name in state
-            if (bare := name.removeprefix(theirs)) not in extras
+            if (new := rename(name)) is not None
         }
     )

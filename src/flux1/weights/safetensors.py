@@ -5,27 +5,51 @@ header, JSON, naming each tensor's dtype, shape and byte range; the bytes.
 """
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from flux1.errors import MissingWeightsError, OutputError, WeightsError
-from flux1.weights.lazy import LazyTensors
+from flux1.weights.dtypes import DTYPES
+from flux1.weights.lazy import Stored, StoredTensors
+from flux1.weights.mapped import MappedFile
 
-MAX_HEADER = 100_000_000  # the format's own limit
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+LARGEST = 2**48  # of a size or an offset
+MAX_DIMENSIONS = 8
 INDEX_SUFFIX = ".safetensors.index.json"
 STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' names of the one file
 
 
-class FileTensors(LazyTensors):
+@dataclass(frozen=True)
+class Entry:
+    """A line of the header: `start` is where in the file the tensor's bytes begin."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says of itself; the tensors in the order of their bytes."""
+
+    tensors: dict[str, Entry]
+    metadata: dict[str, str]
+
+
+class FileTensors(StoredTensors):
     """The tensors of one file or of a folder's shards; each is mapped when asked for.
 
     Reading does not copy: a tensor stays a view of the file until it is cast or moved.
@@ -42,37 +66,36 @@ class FileTensors(LazyTensors):
         absent = [str(file) for file in self.files if not file.is_file()]
         if absent:
             raise MissingWeightsError(f"missing {', '.join(absent)}")
-        self.metadata: dict[str, str] = {}
-        recipes: dict[str, Callable[[], Tensor]] = {}
+        metadata: dict[str, str] = {}
+        stored: dict[str, Stored] = {}
         for file in self.files:
-            header = read_header(file)
-            self.metadata |= header.pop("__metadata__", {})
-            try:
-                handle = safe_open(file, framework="pt", device="cpu")
-            except SafetensorError as failure:
-                raise WeightsError(f"{file}: damaged: {failure}") from failure
-            repeated = header.keys() & recipes.keys()
+            header, mapped = read_header(file), MappedFile(file)
+            metadata |= header.metadata
+            repeated = header.tensors.keys() & stored.keys()
             if repeated:
                 raise WeightsError(f"{file}: {min(repeated)} is in another shard too")
-            recipes |= {name: partial(handle.get_tensor, name) for name in header}
+            for name, entry in header.tensors.items():
+                read = partial(mapped.tensor, entry.start, DTYPES[entry.dtype], entry.shape)
+                stored[name] = Stored(entry.dtype, entry.shape, entry.size, read)
         index = _index(path)
         if index is not None:
-            odd = sorted(_weight_map(index).keys() ^ recipes.keys())
+            odd = sorted(_weight_map(index).keys() ^ stored.keys())
             if odd:
                 raise WeightsError(f"{index}: disagrees with its shards about {', '.join(odd[:5])}")
-        super().__init__(recipes)
+        super().__init__(stored, metadata)
 
 
 def expected_files(path: Path, stem: str = "model") -> list[Path]:
-    """The safetensors files that make up `path`: a file itself, an index's shards, the one file in
+    """The files that make up `path`: a file itself, an index's shards, the one safetensors file in
     a folder; `stem.safetensors` if the folder has none. They may be missing.
 
-    WeightsError if the folder holds several and no index.
+    WeightsError if the folder holds several and no index, or if a file of it lies elsewhere.
     """
-    if path.suffix == ".safetensors" and not path.is_dir():
+    if path.is_file() or (path.suffix == ".safetensors" and not path.is_dir()):
         return [path]
     if index := _index(path):
-        return sorted({index.parent / shard for shard in _weight_map(index).values()})
+        shards = sorted(set(_weight_map(index).values()))
+        return [within(path, index.parent / shard) for shard in shards]
     usual = [path / f"{usual_stem}.safetensors" for usual_stem in STEMS]
     files = [file for file in usual if file.is_file()] or sorted(path.glob("*.safetensors"))
     shard = next((file for file in files if "-of-" in file.stem), None)
@@ -81,10 +104,10 @@ def expected_files(path: Path, stem: str = "model") -> list[Path]:
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise WeightsError(f"{path}: holds several models and no index: {names}; keep one")
-    return files or [path / f"{stem}.safetensors"]
+    return [within(path, file) for file in files] or [path / f"{stem}.safetensors"]
 
 
-def read_header(file: Path) -> dict[str, Any]:
+def read_header(file: Path) -> Header:
     """The header of a safetensors file, after checking that the file can be what it says.
 
     WeightsError if it is cut short, empty, of another format, or has an absurd header.
@@ -104,15 +127,55 @@ def read_header(file: Path) -> dict[str, Any]:
         stream.seek(8)
         text = stream.read(length)
     try:
-        header = json.loads(text)
-        dict(header.get("__metadata__", {}))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
-        wanted = 8 + length + max(ends, default=0)
+        told = json.loads(text, object_pairs_hook=_without_repetition)
+        metadata = {str(key): str(value) for key, value in told.pop("__metadata__", {}).items()}
+        entries = [(name, _entry(told[name], 8 + length)) for name in told]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as failure:
         raise WeightsError(f"{file}: its header is damaged; download it again") from failure
-    if size < wanted:
-        raise WeightsError(f"{file}: truncated: {size} of {wanted} bytes; download it again")
-    return dict(header)
+    tensors = dict(sorted(entries, key=lambda line: (line[1].start, line[1].size)))
+    end = 8 + length
+    for name, entry in tensors.items():
+        if entry.start != end:
+            raise WeightsError(f"{file}: damaged: {name} does not follow the tensor before it")
+        end += entry.size
+    if size != end:
+        fault = "truncated" if size < end else "damaged"
+        raise WeightsError(f"{file}: {fault}: {size} of {end} bytes; download it again")
+    return Header(tensors, metadata)
+
+
+def within(folder: Path, file: Path) -> Path:
+    """`file`, unless it lies outside `folder`: a link in a downloaded folder must not lead into the
+    rest of the machine. Hugging Face's cache keeps the files of `snapshots/x` in `blobs`."""
+    home = folder.resolve()
+    allowed = [home]
+    if "snapshots" in home.parts:
+        repository = home.parents[len(home.parts) - home.parts.index("snapshots") - 1]
+        allowed.append(repository / "blobs")
+    target = file.resolve()
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise WeightsError(f"{file}: leads out of its folder, to {target}; put the file there")
+    return file
+
+
+def _entry(told: dict[str, Any], data: int) -> Entry:
+    """One line of the header, of a file whose tensors begin at byte `data`. ValueError and its
+    like if it contradicts itself."""
+    shape, (begin, end) = told["shape"], told["data_offsets"]
+    sizes = all(type(n) is int and 0 <= n < LARGEST for n in (*shape, begin, end))
+    if not sizes or len(shape) > MAX_DIMENSIONS:
+        raise ValueError("not a size")
+    size = math.prod(shape) * DTYPES[told["dtype"]].itemsize
+    if end - begin != size:
+        raise ValueError("another size than its shape's")
+    return Entry(told["dtype"], tuple(shape), data + begin, size)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name that is there twice")
+    return found
 
 
 def write_tensors(
@@ -212,4 +275,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise WeightsError(f"{index}: has no weight_map; download it again")
+    for shard in places.values():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise WeightsError(f"{index}: {shard!r} is not the name of a file beside it")
     return places

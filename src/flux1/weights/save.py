@@ -11,9 +11,9 @@ from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.model.transformer import Transformer
 from flux1.variants import Variant
-from flux1.weights import names, sources
+from flux1.weights import model_files, names
+from flux1.weights.int8 import METADATA, quantize_rows
 from flux1.weights.load import SentenceTextParts
-from flux1.weights.quantize import METADATA, quantize_rows
 from flux1.weights.safetensors import write_json, write_sharded, write_tensors
 
 MAX_SHARD_SIZE = 10_000_000_000  # bytes; diffusers' own default
@@ -62,21 +62,21 @@ def save_model_folder(
     OutputError if the place cannot be written.
     """
     networks = (transformer, autoencoder, text.bert)
-    for network, name in zip(networks, sources.MODEL_FILES[:3], strict=True):
+    for network, name in zip(networks, model_files.MODEL_FILES[:3], strict=True):
         save_bfl(network, folder / name, quantize)
     try:
-        text.tokenizer.save(str(folder / sources.MODEL_FILES[3]), pretty=False)
+        text.tokenizer.save(str(folder / model_files.MODEL_FILES[3]), pretty=False)
     except Exception as failure:  # the library raises bare Exception
         raise OutputError(f"{folder}: cannot be written: {failure}") from failure
     write_json(
-        folder / sources.MODEL_JSON,
+        folder / model_files.MODEL_JSON,
         {
             "variant": variant.id,
             "latents": {
                 "shift": autoencoder.config.shift_factor,
                 "scale": autoencoder.config.scale_factor,
             },
-            "sha256": {name: sources.sha256(folder / name) for name in sources.MODEL_FILES},
+            "sha256": {name: model_files.sha256(folder / name) for name in model_files.MODEL_FILES},
         },
     )
 

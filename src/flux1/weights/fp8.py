@@ -1,0 +1,72 @@
+"""Weights in eight-bit floats: as they are, or times a scale.
+
+Plain: a tensor is float8, nothing beside it. ComfyUI's "scaled": an empty tensor `scaled_fp8` marks
+the file, `X.scale_weight` is a number (`X.scale_input`, for fp8 arithmetic, is not needed here).
+Newer files of ComfyUI's and BFL's: `X.weight_scale`, a number or one per row, `X.input_scale`, and
+`X.comfy_quant`, a description. The weight is float8 times scale.
+"""
+
+from functools import partial
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from flux1.errors import WeightsError
+from flux1.weights.lazy import Stored, StoredTensors
+
+NAME = "fp8"
+MARKER = "scaled_fp8"
+SCALES = (".scale_weight", ".weight_scale")
+UNUSED = (".scale_input", ".input_scale", ".comfy_quant")
+NVFP4 = ".weight_scale_2"
+
+
+def recognise(state: StoredTensors) -> bool:
+    """Whether a tensor is float8, or a scale or the marker is there."""
+    return any(
+        tensor.dtype.startswith("F8_") or name == MARKER or name.endswith((*SCALES, NVFP4))
+        for name, tensor in state.stored.items()
+    )
+
+
+def plain(state: StoredTensors) -> StoredTensors:
+    """Scaled weights to float32, others to bfloat16, which holds every float8 exactly.
+
+    WeightsError if a scale has no weight or does not fit it, and for nvfp4.
+    """
+    found: dict[str, Stored] = {}
+    scales: dict[str, Stored] = {}
+    for name, tensor in state.stored.items():
+        base, dot, last = name.rpartition(".")
+        if dot + last in SCALES:
+            scales[f"{base}.weight"] = tensor
+        elif dot + last == NVFP4:
+            raise WeightsError(f"{base}: is packed as nvfp4, which is not read; fp8 files are")
+        elif name != MARKER and dot + last not in UNUSED:
+            found[name] = tensor
+    for name, tensor in found.items():
+        if tensor.dtype.startswith("F8_") and name not in scales:
+            found[name] = Stored(tensor.dtype, tensor.shape, tensor.size, partial(_widened, tensor))
+    for name, scale in scales.items():
+        if name not in found:
+            raise WeightsError(f"{name}: a scale without its weight")
+        weight = found[name]
+        rows = weight.shape[:1]
+        if not weight.dtype.startswith("F8_") or scale.shape not in ((), (1,), rows, (*rows, 1)):
+            raise WeightsError(
+                f"{name}: {weight.dtype} {weight.shape} does not go with a scale of {scale.shape}"
+            )
+        size = weight.size + scale.size
+        found[name] = Stored(weight.dtype, weight.shape, size, partial(_scaled, weight, scale))
+    return StoredTensors(found, state.metadata)
+
+
+def _widened(tensor: Stored) -> Shaped[Tensor, "..."]:
+    return tensor.read().to(torch.bfloat16)
+
+
+def _scaled(weight: Stored, scale: Stored) -> Float[Tensor, "rows ..."]:
+    rows = weight.read().float()
+    factors = scale.read().float().reshape(-1, *[1] * (rows.ndim - 1))
+    return rows * factors

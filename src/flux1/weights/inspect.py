@@ -1,0 +1,260 @@
+"""What a weight file is, told by its header: no tensor is read, so 24 GB take a moment."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flux1.errors import MissingWeightsError, WeightsError
+from flux1.model.config import AutoencoderConfig, TransformerConfig
+from flux1.variants import VARIANTS
+from flux1.weights import lora_names, names
+from flux1.weights.family import relatives
+from flux1.weights.gguf import GgufTensors
+from flux1.weights.lazy import StoredTensors
+from flux1.weights.open import SUFFIXES, naming, open_tensors
+from flux1.weights.parts import Kind, Part, foreign, split
+from flux1.weights.pickles import PickleTensors
+from flux1.weights.safetensors import INDEX_SUFFIX
+from flux1.weights.schemes import plain_tensors, schemes_of
+from flux1.weights.shapes import autoencoder_shape, clip_shape, t5_shape, transformer_shape
+
+LICENCE_KEYS = ("license", "licence", "modelspec.license", "general.license")
+NAME_KEYS = ("modelspec.title", "general.name", "ss_base_model_version")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network in a file. `problem` says why it cannot be read here; then nothing is known of
+    its names and size. `unknown` and `missing` are names as the network's dialect spells them."""
+
+    kind: Kind
+    what: str
+    dialect: str
+    prefix: str
+    parameters: int = 0
+    quantisation: tuple[str, ...] = ()
+    licence: str = ""
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA, or something like it. `dialect` is empty if it is not of FLUX.1's layers."""
+
+    algorithms: tuple[str, ...]
+    dialect: str
+    ranks: tuple[int, ...]
+    layers: int
+    text_layers: int
+    other_model: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many tensors a dtype has, and how many bytes they take in the file."""
+
+    tensors: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a file's header says. `other` names a model that is not FLUX.1's; `unknown` are the
+    names that belong to no network."""
+
+    path: Path
+    format: str
+    bytes: int
+    tensors: int
+    dtypes: dict[str, Kept]
+    networks: tuple[Network, ...]
+    adapter: Adapter | None
+    other: str
+    unknown: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+def inspect(path: Path) -> list[Report]:
+    """A report on a file, or on each file (or set of shards) in a folder and its subfolders.
+
+    MissingWeightsError: nothing to look at; WeightsError, naming the file, if one is damaged.
+    """
+    if path.is_dir():
+        units = [unit for folder in (path, *_subfolders(path)) for unit in _units(folder)]
+        if not units:
+            raise MissingWeightsError(f"{path}: holds no weight files")
+        return [_report(unit) for unit in units]
+    return [_report(path)]
+
+
+def _report(path: Path) -> Report:
+    with naming(path):
+        state = open_tensors(path)
+        algorithms = tuple(lora_names.algorithms_of(state.keys()))
+        parts, rest = split(state)
+        other = foreign(state) or ""
+    known = [] if algorithms or other else parts
+    files = [path] if path.is_file() else [file for file in path.iterdir() if _is_weights(file)]
+    return Report(
+        path=path,
+        format=_format(state),
+        bytes=sum(file.stat().st_size for file in files),
+        tensors=len(state),
+        dtypes=_dtypes(state),
+        networks=tuple(_network(part, _called(path, state.metadata)) for part in known),
+        adapter=_adapter(algorithms, state) if algorithms else None,
+        other="" if algorithms else other,
+        unknown=() if algorithms or other else tuple(rest),
+        metadata=state.metadata,
+    )
+
+
+def _network(part: Part, called: str) -> Network:
+    """What a part is, if its quantisation and its shape are known."""
+    try:
+        plain = Part(part.kind, part.dialect, part.prefix, plain_tensors(part.tensors))
+        what, licence, wanted, name = _KINDS[part.kind](plain, called)
+    except WeightsError as problem:
+        return Network(part.kind, "", part.dialect, part.prefix, problem=str(problem))
+    found = {new for old in plain.tensors if (new := name(old)) is not None}
+    told = next((part.tensors.metadata[k] for k in LICENCE_KEYS if k in part.tensors.metadata), "")
+    return Network(
+        kind=part.kind,
+        what=what,
+        dialect=part.dialect,
+        prefix=part.prefix,
+        parameters=sum(math.prod(tensor.shape) for tensor in plain.tensors.stored.values()),
+        quantisation=tuple(schemes_of(part.tensors)),
+        licence=f"{told} (as the file says)" if told else licence,
+        missing=tuple(one for one in wanted if one not in found),
+        unknown=tuple(sorted(found - set(wanted))),
+    )
+
+
+_Told = tuple[str, str, list[str], Callable[[str], str | None]]
+"""What it is, its licence, the names that it needs, what each of the file's names stands for."""
+
+
+def _transformer(part: Part, called: str) -> _Told:
+    config = transformer_shape(part)
+    shipped = next((v for v in VARIANTS if v.transformer == config and v.repository is None), None)
+    known = relatives(config)
+    blocks = f"{config.depth} + {config.depth_single_blocks} blocks of width {config.hidden_size}"
+    if shipped is not None:
+        what, licence = shipped.title, shipped.licence.name
+    elif known is None:
+        what, licence = f"of FLUX.1's kind, {blocks}", ""
+    else:
+        usual = TransformerConfig()
+        whole = (config.depth, config.depth_single_blocks) == (
+            usual.depth, usual.depth_single_blocks,
+        )  # fmt: skip
+        by_name = [title for title in known.titles if _distinct(title) in called.lower()]
+        what = str(known) if whole else f"like {known}, with {blocks}"
+        if len(known.titles) > 1 and by_name:
+            what += f"; by its name {by_name[-1]}"
+        licence = f"{known.licence.name}, {known.licence.url}"
+    lines = names.transformer_table(config)
+    return what, licence, _side(lines, part.dialect), _as_it_is
+
+
+def _autoencoder(part: Part, called: str) -> _Told:
+    config = autoencoder_shape(part)
+    usual = config == AutoencoderConfig()
+    what = "FLUX.1's" if usual else f"{config.channels} channels, {config.latent_channels} latent"
+    wanted = _side(names.autoencoder_table(config), part.dialect)
+    return what, "Apache-2.0" if usual else "", wanted, _as_it_is
+
+
+def _clip(part: Part, called: str) -> _Told:
+    config = clip_shape(part)
+    usual = config.hidden_size == 768
+    what = "CLIP-L" if usual else f"CLIP of width {config.hidden_size}; FLUX.1's has 768"
+    return what, "MIT" if usual else "", names.clip_table(config), names.clip_name
+
+
+def _t5(part: Part, called: str) -> _Told:
+    config = t5_shape(part)
+    usual = config.hidden_size == 4096
+    what = "T5 v1.1 XXL" if usual else f"T5 of width {config.hidden_size}; FLUX.1's has 4096"
+    return what, "Apache-2.0" if usual else "", names.t5_table(config), names.t5_name
+
+
+def _bert(part: Part, called: str) -> _Told:
+    found = [name for name in map(names.bert_name, part.tensors) if name is not None]
+    return "of flux-mini's kind", "", found, names.bert_name
+
+
+_KINDS: dict[Kind, Callable[[Part, str], _Told]] = {
+    "transformer": _transformer, "autoencoder": _autoencoder, "clip": _clip, "t5": _t5,
+    "bert": _bert,
+}  # fmt: skip
+
+
+def _adapter(algorithms: tuple[str, ...], state: StoredTensors) -> Adapter:
+    layers = {lora_names.role_of(name)[0] for name in state}
+    text = [layer for layer in layers if lora_names.is_text(layer)]
+    shapes = {name: tensor.shape for name, tensor in state.stored.items()}
+    return Adapter(
+        algorithms=algorithms,
+        dialect=lora_names.dialect_of(state.keys(), state.metadata) or "",
+        ranks=tuple(lora_names.ranks_of(shapes)),
+        layers=len(layers) - len(text),
+        text_layers=len(text),
+        other_model=lora_names.other_model(state.keys()) or "",
+    )
+
+
+def _format(state: StoredTensors) -> str:
+    if isinstance(state, GgufTensors):
+        return f"GGUF {state.version}"
+    return "pickle" if isinstance(state, PickleTensors) else "safetensors"
+
+
+def _dtypes(state: StoredTensors) -> dict[str, Kept]:
+    """Largest first."""
+    sizes: dict[str, list[int]] = defaultdict(list)
+    for tensor in state.stored.values():
+        sizes[tensor.dtype].append(tensor.size)
+    most = sorted(sizes, key=lambda dtype: -sum(sizes[dtype]))
+    return {dtype: Kept(len(sizes[dtype]), sum(sizes[dtype])) for dtype in most}
+
+
+def _side(lines: Iterable[names.Line], dialect: str) -> list[str]:
+    if dialect == "diffusers":
+        return [name for line in lines for name in line.diffusers]
+    return [line.bfl for line in lines]
+
+
+def _as_it_is(name: str) -> str | None:
+    return name
+
+
+def _called(path: Path, metadata: Mapping[str, Any]) -> str:
+    """What a file calls itself: its name, and the names in its metadata."""
+    return " ".join((path.name, *(str(metadata.get(key, "")) for key in NAME_KEYS)))
+
+
+def _distinct(title: str) -> str:
+    """'kontext' of 'FLUX.1 Kontext [dev]'; '[dev]' of 'FLUX.1 [dev]', which no file name has."""
+    return title.lower().split()[1]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(inner for inner in folder.iterdir() if inner.is_dir())
+
+
+def _units(folder: Path) -> list[Path]:
+    """The sets of weights in one folder: the folder itself if an index joins its files."""
+    if any(file.name.endswith(INDEX_SUFFIX) for file in folder.iterdir()):
+        return [folder]
+    return sorted(file for file in folder.iterdir() if _is_weights(file))
+
+
+def _is_weights(file: Path) -> bool:
+    return file.suffix in SUFFIXES and file.is_file()

@@ -1,0 +1,151 @@
+"""A folder to a model. Three layouts are known by their files.
+
+`flux1`: model.json and three safetensors (how flux-mini ships). `diffusers`: transformer/, vae/,
+text_encoder/ and the rest, each with a config.json that decides its shape. `bfl`: one file with the
+transformer (flux1-dev.safetensors, flux1-dev-Q4_0.gguf), the other parts beside it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flux1 import variants
+from flux1.errors import MissingWeightsError, UnknownModelError, WeightsError
+from flux1.variants import FluxText, SentenceText, Variant
+from flux1.weights.configs import (
+    autoencoder_config,
+    clip_config,
+    read_config,
+    t5_config,
+    transformer_config,
+)
+from flux1.weights.family import bfl_name, check_fit, named_row, row_for
+from flux1.weights.model_files import (
+    MODEL_FILES,
+    MODEL_JSON,
+    Files,
+    Source,
+    from_where,
+    require,
+)
+from flux1.weights.open import SUFFIXES
+from flux1.weights.safetensors import expected_files, read_json, within
+from flux1.weights.single import missing_tokenizers, of_file, tokenizer_folders
+
+DIFFUSERS_PARTS = "transformer/ vae/ text_encoder/ text_encoder_2/ tokenizer/ tokenizer_2/"
+
+
+def of_folder(folder: Path, variant: Variant | None, places: Sequence[Path] = ()) -> Source:
+    """The model in a folder; `variant` is what it must be, if that is known. What a single file
+    lacks is looked for in `places` too.
+
+    MissingWeightsError: which files. WeightsError: damaged, several, or not fitting together.
+    """
+    if not folder.is_dir():
+        raise MissingWeightsError(f"{folder}: no such folder")
+    if (folder / MODEL_JSON).is_file():
+        return _flux1_layout(folder, variant)
+    if (folder / "transformer" / "config.json").is_file():
+        return _diffusers_layout(folder, variant)
+    transformer = _transformer_file(folder, variant)
+    if transformer is not None:
+        return replace(of_file(transformer, variant, places), layout="bfl", root=folder)
+    if (folder / "model_index.json").is_file():
+        return _diffusers_layout(folder, variant)
+    raise MissingWeightsError(
+        f"{folder}: holds no model; missing {DIFFUSERS_PARTS} (or flux1-*.safetensors or .gguf "
+        f"and the rest, or {MODEL_JSON})" + from_where(_page(variant))
+    )
+
+
+def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
+    told = read_json(folder / MODEL_JSON)
+    try:
+        row = variants.find(told["variant"])
+        shift, scale = float(told["latents"]["shift"]), float(told["latents"]["scale"])
+    except (UnknownModelError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
+        raise WeightsError(f"{folder / MODEL_JSON}: needs a known variant and latents") from e
+    if not (math.isfinite(shift) and math.isfinite(scale) and scale > 0):
+        raise WeightsError(
+            f"{folder / MODEL_JSON}: latents need a finite shift and a positive scale, "
+            f"not {shift} and {scale}"
+        )
+    if not isinstance(row.text, SentenceText):
+        raise WeightsError(f"{folder / MODEL_JSON}: {row.id} is not kept in this layout")
+    if variant is not None and row.id != variant.id:
+        raise WeightsError(f"{folder}: holds {row.id}, not {variant.id}")
+    paths = [folder / name for name in MODEL_FILES]
+    require(folder, [path for path in paths if not path.is_file()], row.repository)
+    autoencoder = replace(row.autoencoder, shift_factor=shift, scale_factor=scale)
+    row = replace(row, autoencoder=autoencoder)
+    return Source(row, "flux1", folder, Files(paths[0], paths[1], (paths[2],), (paths[3],)))
+
+
+def _diffusers_layout(folder: Path, variant: Variant | None) -> Source:
+    stems = {
+        "transformer": "diffusion_pytorch_model",
+        "vae": "diffusion_pytorch_model",
+        "text_encoder": "model",
+        "text_encoder_2": "model",
+    }
+    missing = [
+        file
+        for part, stem in stems.items()
+        for file in (
+            within(folder, folder / part) / "config.json",
+            *expected_files(folder / part, stem),
+        )
+        if not file.is_file()
+    ]
+    require(folder, missing + missing_tokenizers(folder), _page(variant))
+    transformer = read_config(folder / "transformer", transformer_config)
+    if variant is None:
+        variant = row_for(folder.resolve().name, transformer)
+    if not isinstance(variant.text, FluxText):
+        raise WeightsError(f"{folder}: holds CLIP and T5, {variant.id} has a sentence encoder")
+    clip, t5 = folder / "text_encoder", folder / "text_encoder_2"
+    row = replace(
+        variant,
+        transformer=transformer,
+        autoencoder=read_config(folder / "vae", autoencoder_config),
+        text=replace(
+            variant.text, clip=read_config(clip, clip_config), t5=read_config(t5, t5_config)
+        ),
+    )
+    check_fit(folder, row, variant)
+    files = Files(folder / "transformer", folder / "vae", (clip, t5), tokenizer_folders(folder))
+    return Source(row, "diffusers", folder, files)
+
+
+def _transformer_file(folder: Path, variant: Variant | None) -> Path | None:
+    """The one file in `folder` that is named as FLUX.1's transformers are."""
+    if variant is not None and (folder / bfl_name(variant)).is_file():
+        return folder / bfl_name(variant)
+    found = [
+        file
+        for file in sorted(folder.glob("[fF][lL][uU][xX]*"))
+        if file.suffix in SUFFIXES and file.is_file() and not _is_vae(file)
+    ]
+    if variant is not None:
+        found = [file for file in found if _may_be(file, variant)]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise WeightsError(
+            f"{folder}: holds several models: {names}; name the file, or give each its own folder"
+        )
+    return within(folder, found[0]) if found else None
+
+
+def _page(variant: Variant | None) -> str | None:
+    return variant.repository if variant else None
+
+
+def _may_be(file: Path, variant: Variant) -> bool:
+    """Whether the file's name is this variant's, or nobody's."""
+    named = named_row(file.stem)
+    return named is None or named.id == variant.id
+
+
+def _is_vae(file: Path) -> bool:
+    return "vae" in file.stem.lower()

@@ -1,0 +1,130 @@
+"""Any file by its first bytes; and thousands of damaged ones: read, or refused in one line."""
+
+import tracemalloc
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from flux1.errors import MissingWeightsError, WeightsError
+from flux1.weights.gguf import GgufTensors
+from flux1.weights.open import open_tensors
+from flux1.weights.pickles import PickleTensors
+from flux1.weights.safetensors import FileTensors, write_tensors
+
+STATE = {"a.weight": torch.arange(64.0).reshape(2, 32), "b": torch.ones(3, dtype=torch.bfloat16)}
+WORDS = (b"9" * 30, b"-1", b"[[", b'"a', b"{}", b"\xff\xfe")
+ABSURD = (0, 1, 2**15, 2**31 - 1, 2**32, 2**60, 2**63 - 1, 2**64 - 1)
+
+
+def safetensors(file: Path) -> None:
+    write_tensors(file, STATE, {"about": "a test"})
+
+
+def gguf_file(file: Path) -> None:
+    writer = gguf.GGUFWriter(file, "flux")
+    writer.add_array("numbers", [1, 2, 3])
+    writer.add_array("words", ["one", "two"])
+    for name, kind in (("q", "Q4_0"), ("f", "F16"), ("k", "Q8_0")):
+        of = gguf.GGMLQuantizationType[kind]
+        packed = gguf.quants.quantize(np.ones((2, 32), dtype=np.float32), of)
+        writer.add_tensor(name, packed, raw_dtype=of)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def pickle_file(file: Path) -> None:
+    torch.save(STATE, file)
+
+
+WRITERS = {
+    "safetensors": (safetensors, FileTensors, 4000),
+    "GGUF": (gguf_file, GgufTensors, 4000),
+    "pickle": (pickle_file, PickleTensors, 500),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_first_bytes_tell(kind, tmp_path):
+    write, reader, _ = WRITERS[kind]
+    write(tmp_path / "no-suffix")
+    assert isinstance(open_tensors(tmp_path / "no-suffix"), reader)
+
+
+def test_absent(tmp_path):
+    with pytest.raises(MissingWeightsError, match="none"):
+        open_tensors(tmp_path / "none.gguf")
+
+
+def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
+    """One to three wounds: other bytes, an absurd number, a piece cut out, doubled, or the end."""
+    found = bytearray(whole)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(0, max(1, min(len(found), 700))))
+        match rng.integers(0, 6):
+            case 0:
+                found[at : at + 1] = rng.bytes(1)
+            case 1:
+                found[at : at + 8] = int(rng.choice(np.array(ABSURD, dtype=np.uint64))).to_bytes(
+                    8, "little"
+                )
+            case 2:
+                found[at : at + int(rng.integers(1, 9))] = b""
+            case 3:
+                found[at:at] = found[at : at + int(rng.integers(1, 40))]
+            case 4:
+                del found[int(rng.integers(0, len(found) + 1)) :]
+            case 5:
+                found[at : at + 2] = rng.choice(WORDS)
+    return bytes(found)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damage_is_one_line_and_costs_no_memory(kind, tmp_path):
+    write, _, cases = WRITERS[kind]
+    write(tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    rng = np.random.default_rng(0)
+    file = tmp_path / "damaged"
+    refused: list[str] = []
+    for case in range(cases):
+        if case == cases // 10:  # what is imported on first use is not counted
+            tracemalloc.start()
+        file.write_bytes(damaged(whole, rng))
+        try:
+            read_all(file)
+        except WeightsError as failure:
+            refused.append(str(failure))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(refused) > cases / 4
+    assert not [said for said in refused if "\n" in said or str(file) not in said]
+    assert peak < 20 * len(whole) + 2_000_000
+
+
+def read_all(file: Path) -> None:
+    tensors = open_tensors(file)
+    for name in tensors:
+        assert tensors[name].shape == tensors.stored[name].shape
+
+
+def test_a_header_that_nests_deeply(tmp_path):
+    file = tmp_path / "x.safetensors"
+    content = b'{"a":' + b"[" * 200_000
+    file.write_bytes(len(content).to_bytes(8, "little") + content)
+    with pytest.raises(WeightsError, match="header is damaged"):
+        open_tensors(file)
+
+
+def test_a_shape_of_a_million_sides(tmp_path):
+    file = tmp_path / "x.safetensors"
+    sides = ",".join(["9999"] * 1_000_000)
+    content = b'{"a":{"dtype":"F32","shape":[%b],"data_offsets":[0,4]}}' % sides.encode()
+    file.write_bytes(len(content).to_bytes(8, "little") + content + bytes(4))
+    with pytest.raises(WeightsError, match="header is damaged"):
+        open_tensors(file)
