@@ -37,6 +37,9 @@ class InstantEngine:
     def place(self, order_id: str) -> Queued | None:
         return None
 
+    def progress(self, order_id: str) -> float | None:
+        return None
+
     def status(self) -> EngineStatus:
         return EngineStatus(0, 0, 0.0, 1, 0.0, self.drawn, 0, self.drawn, True)
 

@@ -71,7 +71,8 @@ OrderEvent = Queued | Started | Preview | Finished | Failed
 @dataclass(frozen=True)
 class EngineStatus:
     """The engine at one moment. `seconds` is when the last of the waiting work should be done;
-    `last_batch` is how many rows shared the last model call, which took `last_call_s`."""
+    `last_batch` is how many rows shared the last model call, which took `last_call_s`;
+    `memory_free` is in bytes of the models' device (the fullest), None if it cannot be known."""
 
     waiting: int
     running: int
@@ -82,3 +83,4 @@ class EngineStatus:
     failures: int
     model_calls: int
     alive: bool
+    memory_free: int | None = None

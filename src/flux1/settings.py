@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, HttpUrl, PositiveFloat, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flux1.errors import SettingsError
@@ -60,9 +60,11 @@ class ServerSettings(BaseSettings):
     deny_words: file with one word or phrase a line that prompts may not hold; allow_words: one with
     phrases that the shipped lists let pass.
     private_webhooks: whether webhooks may call addresses inside this server's network.
-    picture_classifier: `opennsfw`, `none`, or a folder with an exported ONNX classifier.
+    picture_classifier: `opennsfw`, `none`, a folder with an exported ONNX classifier, or a
+        Hugging Face repository that holds one.
     certificate, certificate_key: PEM files that sign pictures; not set: made on first start.
     log_json: structured logs as JSON lines.
+    traces_url: where a collector of OpenTelemetry's traces takes OTLP over HTTP; not set: none.
     """
 
     model_config = SettingsConfigDict(env_prefix="FLUX1_", frozen=True)
@@ -92,3 +94,4 @@ class ServerSettings(BaseSettings):
     certificate: Path | None = None
     certificate_key: Path | None = None
     log_json: bool = False
+    traces_url: HttpUrl | None = None

@@ -1,5 +1,6 @@
 """The command as a user runs it: a process, its output, its exit status, its files."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
+from lora_files import make_lora
 from synthetic import make_diffusers_folder
 
 
@@ -196,3 +199,42 @@ def test_every_command_and_option_stands_in_the_reference():
         assert f"## flux1 {name}" in page
     for option in re.findall(r"(--[a-z-]+)", flux1("generate", "--help").stdout):
         assert option in page or option == "--help", option
+
+
+def test_a_lora_is_told_drawn_and_kept_in_the_recipe(tmp_path):
+    from flux1 import FluxPipeline
+
+    tiny = FluxPipeline.from_pretrained("tiny").transformer
+    made = make_lora("kohya", tiny.config, dict(tiny.state_dict()))
+    save_file(made.tensors, tmp_path / "style.safetensors")
+    plain = ("generate", "a fox", "-m", "tiny", "--seed", 1, "--steps", 1, "-o", "plain.png")
+    styled = (*plain[:-1], "styled.png", "--lora", "style.safetensors:0.5")
+    done = flux1(*plain, cwd=tmp_path), flux1(*styled, cwd=tmp_path)
+    assert [one.returncode for one in done] == [0, 0], done[1].stderr
+    told = "style.safetensors: kohya LoRA, rank 4, 23 modules touched, 3 keys for text encoders"
+    assert told in done[1].stderr
+    first, second = (Image.open(tmp_path / f"{name}.png") for name in ("plain", "styled"))
+    assert first.tobytes() != second.tobytes()
+    recipe = json.loads(flux1("info", tmp_path / "styled.png", "--json").stdout)
+    digest = hashlib.sha256((tmp_path / "style.safetensors").read_bytes()).hexdigest()
+    assert recipe["loras"] == [{"name": "style.safetensors", "scale": 0.5, "sha256": digest[:12]}]
+    line = flux1("info", tmp_path / "styled.png").stdout.split("again: ", 1)[1]
+    command, *rest = shlex.split(line)[1:]
+    assert flux1(command, "-o", "again.png", *rest, cwd=tmp_path).returncode == 0
+    assert Image.open(tmp_path / "again.png").tobytes() == second.tobytes()
+
+
+def test_a_lora_for_another_model_is_one_line_and_status_2(tmp_path):
+    import torch
+
+    name = "lora_unet_input_blocks_4_1_proj_in"
+    parts = {
+        f"{name}.lora_down.weight": torch.ones(1, 4),
+        f"{name}.lora_up.weight": torch.ones(4, 1),
+    }
+    save_file(parts, tmp_path / "sdxl.safetensors")
+    done = flux1("generate", "a fox", "-m", "tiny", "--lora", tmp_path / "sdxl.safetensors")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "sdxl.safetensors: for Stable Diffusion, not for FLUX.1"
+    )

@@ -11,7 +11,7 @@ from flux1.settings import ServerSettings
 from flux1.store.open import open_store
 
 PASSWORD = "correct horse battery"
-ADA = "ada@example.org"
+ADA, BOB = "ada@example.org", "bob@example.org"
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,11 @@ def ada(data):
     return answer(users.app, "add", ADA, "--password-stdin", typed=f"{PASSWORD}\n")
 
 
+@pytest.fixture
+def bob(ada):
+    return answer(users.app, "add", BOB, "--password-stdin", typed=f"{PASSWORD}\n")
+
+
 def test_an_account_can_log_in_with_the_password_that_was_piped(ada, data):
     assert (ada["email"], ada["administrator"], ada["weight"]) == (ADA, True, 1.0)
     store = open_store(ServerSettings(data=data))
@@ -55,14 +60,32 @@ def test_a_password_is_asked_for_twice_and_never_shown(data):
         run(users.app, "add", "bob@example.org", typed="")
 
 
-def test_accounts_can_be_disabled_enabled_and_weighed(ada):
-    assert answer(users.app, "disable", ADA)["enabled"] is False
+def test_accounts_can_be_disabled_enabled_and_weighed(ada, bob):
+    assert answer(users.app, "disable", BOB)["enabled"] is False
     assert "disabled" in run(users.app, "list").stdout
-    assert answer(users.app, "enable", ADA)["enabled"] is True
-    assert answer(users.app, "weight", ADA, 2.5)["weight"] == 2.5
-    assert answer(users.app, "list") == {"users": [ada | {"weight": 2.5}]}
+    assert answer(users.app, "enable", BOB)["enabled"] is True
+    assert answer(users.app, "weight", BOB, 2.5)["weight"] == 2.5
+    assert answer(users.app, "list") == {"users": [ada, bob | {"weight": 2.5}]}
     with pytest.raises(AccountError, match=r"^weight: -1 "):
         run(users.app, "weight", ADA, "--", -1)
+
+
+def test_the_last_administrator_cannot_be_disabled(ada, bob):
+    with pytest.raises(AccountError) as refused:
+        run(users.app, "disable", ADA)
+    wanted = f"users: {ADA} is the last administrator; make another one first"
+    assert str(refused.value) == wanted
+    answer(users.app, "add", "eve@example.org", "--administrator", "--password-stdin",
+           typed=f"{PASSWORD}\n")  # fmt: skip
+    assert answer(users.app, "disable", ADA)["enabled"] is False
+
+
+def test_administrators_are_made_and_unmade(ada, bob):
+    with pytest.raises(AccountError, match="is the last administrator"):
+        run(users.app, "demote", ADA)
+    assert answer(users.app, "promote", BOB)["administrator"] is True
+    assert answer(users.app, "demote", ADA)["administrator"] is False
+    assert run(users.app, "list").stdout.count("administrator") == 1
 
 
 def test_a_new_key_opens_the_service_until_it_is_revoked(ada, data):

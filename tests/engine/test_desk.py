@@ -122,6 +122,25 @@ def test_a_picture_is_settled_once(desk):
     assert (desk.load(), desk.tally.failures) == ((0, 0, 0.0), 1)
 
 
+def test_progress_counts_evaluations_made_and_pictures_that_ended_whole(desk):
+    assert desk.progress("order") is None
+    take(desk, "order", images=2, evaluations=4)
+    take(desk, "waits")
+    first = desk.to_encode.get_nowait()
+    desk.ready(first)
+    for made in range(4):
+        assert desk.progress("order") == made / 8
+        assert desk.next_round() == [first]
+        assert desk.progress("order") == made / 8  # that one is being made
+        desk.evaluated(first)
+    assert desk.progress("order") == 4 / 8
+    desk.settle(first, Failed(0, EngineError("broken")))
+    assert desk.progress("order") == 4 / 8
+    assert desk.progress("waits") == 0.0
+    desk.cancel("order")
+    assert desk.progress("order") is None
+
+
 def test_an_order_of_the_same_id_is_not_taken_for_the_one_before(desk):
     take(desk, "order")
     before = desk.to_encode.get_nowait()

@@ -237,6 +237,40 @@ def test_a_preview_is_what_the_pipeline_shows_at_that_step(tiny, engine):
     assert apart(preview.picture, dict(steps)[preview.step]) <= 1
 
 
+@contextmanager
+def seen(network, look):
+    """What `look` gives before each call of a network."""
+    told = []
+    handle = network.register_forward_pre_hook(lambda *_: told.append(look()))
+    yield told
+    handle.remove()
+
+
+def test_progress_is_the_share_of_the_evaluations_made(tiny, gate):
+    """Of two pictures of six evaluations, one after the other, and of one that waits for them."""
+    asked, waits = (order(tiny, steps=3, solver="heun", num_images=n) for n in (2, 1))
+    listeners = Listener(), Listener()
+    with running(tiny, max_running=1) as engine:
+
+        def look():
+            return engine.progress(asked.id), engine.progress(waits.id)
+
+        assert look() == (None, None)
+        gate.shut()
+        decoder = tiny.autoencoder.decoder
+        with seen(tiny.transformer, look) as at_calls, seen(decoder, look) as at_decoding:
+            engine.submit(asked, listeners[0])
+            engine.submit(waits, listeners[1])
+            gate.open()
+            listeners[0].wait_for_end(2)
+            listeners[1].wait_for_end()
+        assert look() == (None, None)
+    assert at_calls[:12] == [(k / 12, 0.0) for k in range(12)]
+    assert [share for _, share in at_calls[12:]] == [k / 6 for k in range(6)]
+    assert [share for share, _ in at_decoding[1:]] == [1.0, None]
+    assert at_decoding[2][1] == 1.0
+
+
 def test_cancel_stops_what_is_drawn_within_one_call_and_what_waits_at_once(tiny, gate, engine):
     drawn, waits = order(tiny, steps=1000, num_images=2), order(tiny, steps=1000)
     listeners = Listener(), Listener()

@@ -1,10 +1,11 @@
 """Harmless pictures pass the shipped classifier; any classifier's scores are read by one table."""
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -87,9 +88,10 @@ def test_none_looks_at_nothing():
     assert verdict.scores == {}
 
 
-def test_an_unknown_classifier_names_the_nearest():
+@pytest.mark.parametrize("name", ["open_nsfw2", "opennsfw/", "/opennsfw", "../opennsfw"])
+def test_an_unknown_classifier_names_the_nearest(name):
     with pytest.raises(UnknownModelError, match="did you mean 'opennsfw'"):
-        open_classifier("open_nsfw2")
+        open_classifier(name)
 
 
 def test_importing_is_cheap_and_needs_no_extra():
@@ -103,7 +105,8 @@ from flux1.errors import DependencyError
 from flux1.safety.credentials import Credentials
 from flux1.safety.pictures import open_classifier
 from flux1.safety.prompts import PromptPolicy
-for opened in (open_classifier, lambda: open_classifier("."), lambda: Credentials.open(Path("."))):
+classifiers = (lambda name=name: open_classifier(name) for name in ("opennsfw", ".", "ann/none"))
+for opened in (*classifiers, lambda: Credentials.open(Path("."))):
     try:
         opened()
     except DependencyError as failure:
@@ -115,7 +118,7 @@ print("torch" in sys.modules)
     )
     *lines, torch = done.stdout.splitlines()
     assert torch == "False"
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all(line.endswith("install it with `pip install 'flux1[serve]'`") for line in lines)
 
 
@@ -199,6 +202,100 @@ def test_a_hugging_face_folder_scores_as_hugging_face_prepares(folder, processor
         assert classifier.scores(picture) == {
             "sexual": pytest.approx(shares[1] + shares[2], abs=1e-4)
         }
+
+
+def test_the_model_may_lie_in_a_folder_of_its_own_and_the_root_goes_first(folder):
+    vit().save_pretrained(folder)
+    picture = harmless(64)["clouds"]
+    expected = open_classifier(str(folder)).scores(picture)
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"rubbish")
+    assert open_classifier(str(folder)).scores(picture) == expected
+    (folder / "model.onnx").replace(folder / "onnx" / "model.onnx")
+    assert open_classifier(str(folder)).scores(picture) == expected
+
+
+@pytest.mark.parametrize(("labels", "expected"), [
+    (["normal", "nsfw"], [None, "sexual"]),  # Falconsai/nsfw_image_detection
+    (["sfw", "nsfw"], [None, "sexual"]),  # AdamCodd/vit-base-nsfw-detector
+    (["NSFW", "SFW"], ["sexual", None]),  # Marqo/nsfw-image-detection-384
+    (["drawings", "hentai", "neutral", "porn", "sexy"],  # LukeJacob2023/nsfw-image-detector
+     [None, "sexual", None, "sexual", "sexual"]),
+])  # fmt: skip
+def test_the_labels_of_well_known_classifiers_are_understood(folder, labels, expected):
+    """Each answers to its own colour; what is harmless has no score."""
+    colours = np.array(list(product((0, 255), repeat=3))[: len(labels)])
+    pixels = (colours / 127.5 - 1).repeat(16 * 16, axis=1)
+    (folder / "model.onnx").write_bytes(linear_onnx(pixels.T))
+    (folder / "config.json").write_text(json.dumps({"id2label": dict(enumerate(labels))}))
+    vit().save_pretrained(folder)
+    classifier = open_classifier(str(folder))
+    for colour, category in zip(colours, expected, strict=True):
+        scores = classifier.scores(Image.new("RGB", (16, 16), tuple(map(int, colour))))
+        assert scores == {"sexual": pytest.approx(float(category is not None), abs=1e-3)}
+
+
+def test_what_older_exporters_note_beside_the_preparation_is_of_no_effect(folder):
+    vit().save_pretrained(folder)
+    picture = harmless(64)["clouds"]
+    expected = open_classifier(str(folder)).scores(picture)
+    path = folder / "preprocessor_config.json"
+    noted = {"_valid_processor_keys": ["images", "do_resize"], "do_convert_rgb": None}
+    path.write_text(json.dumps(json.loads(path.read_text()) | noted))
+    assert open_classifier(str(folder)).scores(picture) == expected
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    """A cache of Hugging Face's library, without the site: as with HF_HUB_OFFLINE=1."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path_factory.mktemp("cache")
+
+
+def keep(cache, folder, revision="main", commit="a" * 40):
+    """Put a folder's files into the cache, as ann/classifier."""
+    repository = cache / "models--ann--classifier"
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    (repository / "refs").mkdir(exist_ok=True)
+    (repository / "refs" / revision).write_text(commit)
+
+
+def test_a_repository_in_the_cache_scores_as_its_folder(folder, cache):
+    vit().save_pretrained(folder)
+    picture = harmless(64)["clouds"]
+    at_root = open_classifier(str(folder)).scores(picture)
+    keep(cache, folder)
+    (folder / "model.onnx").unlink()
+    (folder / "onnx").mkdir()
+    weights = np.load(folder / "weights.npy")
+    (folder / "onnx" / "model.onnx").write_bytes(linear_onnx(-weights))
+    in_folder = open_classifier(str(folder)).scores(picture)
+    assert in_folder != at_root
+    keep(cache, folder, "v2", "b" * 40)
+    names = {"ann/classifier": at_root, "ann/classifier@main": at_root,
+             "ann/classifier@v2": in_folder, f"ann/classifier@{'b' * 40}": in_folder}  # fmt: skip
+    for name, expected in names.items():
+        assert open_classifier(name, cache).scores(picture) == expected
+
+
+@pytest.mark.parametrize(("name", "complaint"), [
+    ("bob/classifier", "bob/classifier is not (or not whole) in Hugging Face's cache"),
+    ("ann/classifier@v3", "ann/classifier@v3 is not (or not whole) in Hugging Face's cache"),
+    ("ann/classifier", "ann/classifier has no model.onnx or onnx/model.onnx"),
+])  # fmt: skip
+def test_a_repository_that_cannot_be_used_says_what_to_do(folder, cache, name, complaint):
+    vit().save_pretrained(folder)
+    (folder / "model.onnx").unlink()
+    keep(cache, folder)
+    with pytest.raises(MissingWeightsError) as missing:
+        open_classifier(name, cache)
+    message = str(missing.value)
+    repository = name.partition("@")[0]
+    assert message.startswith(f"picture classifier: {complaint}")
+    assert message.endswith(
+        f"`optimum-cli export onnx --model {repository} FOLDER` and give that folder"
+    )
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(("file", "content", "error", "complaint"), [

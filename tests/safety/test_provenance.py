@@ -10,6 +10,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from flux1.errors import OutputError
 from flux1.safety.provenance import (
+    LoraRecord,
     Recipe,
     check_writable,
     encode_picture,
@@ -23,6 +24,7 @@ RECIPE = Recipe(
     prompt='a "red" fox\nété 狐 🦊', negative_prompt="", model="tiny", model_hash="0123456789ab",
     width=32, height=16, steps=4, guidance=3.5, true_cfg=1.0, solver="euler", seed=2**40,
     device="cpu", dtype="float32", version="0.1.0",
+    loras=(LoraRecord("a.safetensors", 0.8, "0123456789ab"), LoraRecord("b", -1.0, "ab")),
 )  # fmt: skip
 
 

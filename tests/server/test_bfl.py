@@ -164,6 +164,34 @@ def test_requests_are_looked_up_cancelled_and_erased(http_client):
     assert http_client.delete("/v1/requests/req_unknown").status_code == 404
 
 
+def test_progress_is_told_while_it_is_drawn_and_after(http_client):
+    long = {"prompt": "a fox", "steps": 1000, "width": 256, "height": 256}
+    drawn = http_client.post("/v1/flux-dev", json=long).json()["id"]
+
+    def look() -> float:
+        result = http_client.get("/v1/get_result", params={"id": drawn}).json()
+        assert result["status"] == "Pending"
+        row = http_client.get(f"/v1/requests/{drawn}").json()
+        assert result["progress"] <= row["progress"]
+        return result["progress"]
+
+    looks = [look()]
+    while len(set(looks)) < 4:
+        looks.append(look())
+    assert looks == sorted(looks)
+    assert 0 <= looks[0] < looks[-1] < 1
+    assert [share * 1000 for share in looks] == pytest.approx([round(s * 1000) for s in looks])
+    (listed,) = http_client.get("/v1/requests").json()["data"]
+    assert looks[-1] <= listed["progress"] < 1
+    http_client.delete(f"/v1/requests/{drawn}")
+    assert ended(http_client, drawn)["progress"] is None
+    assert http_client.get(f"/v1/requests/{drawn}").json()["progress"] is None
+
+    short = http_client.post("/v1/flux-dev", json={"prompt": "a fox", "steps": 2}).json()["id"]
+    assert ended(http_client, short)["progress"] == 1.0
+    assert http_client.get(f"/v1/requests/{short}").json()["progress"] == 1.0
+
+
 def test_the_usage_file_is_a_spreadsheet(http_client):
     accepted = http_client.post("/v1/flux-dev", json={"prompt": "a fox", "steps": 2}).json()
     ended(http_client, accepted["id"])

@@ -473,7 +473,8 @@ def test_going_away_cancels(caller, member):
     with member.client.stream("POST", "/playground/generate", json=body, headers=headers) as answer:
         job_id = answer.headers["x-job-id"]
         place = member.get(f"/playground/place/{job_id}")
-        assert set(place.json()) == {"ahead", "seconds"}
+        assert set(place.json()) == {"ahead", "seconds", "progress"}
+        assert 0 <= place.json()["progress"] < 1
         page = member.get(f"/requests/{job_id}").text
         assert "Cancel it" in page
         assert member.send("/keys", f"/requests/{job_id}/erase").status_code == 409

@@ -84,6 +84,13 @@ def account(database, password_hash):
 
 
 @pytest.fixture
+def deputy(database, password_hash, account, clock):
+    """A second administrator."""
+    clock.advance(seconds=1)
+    return insert_account(database, password_hash, "eve", administrator=True)
+
+
+@pytest.fixture
 def other(database, password_hash, account, clock):
     clock.advance(seconds=1)
     return insert_account(database, password_hash, "bob", administrator=False)

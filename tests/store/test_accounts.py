@@ -90,7 +90,7 @@ def test_a_password_that_is_no_text_does_not_belong(accounts, account):
         accounts.authenticate(account.email, "\ud800")
 
 
-def test_a_disabled_account_is_refused_and_its_sessions_end(accounts, account):
+def test_a_disabled_account_is_refused_and_its_sessions_end(accounts, account, deputy):
     token = accounts.open_session(account.id, 1)
     accounts.set_enabled(account.id, False)
     assert accounts.session(token) is None
@@ -110,11 +110,36 @@ def test_a_new_password_replaces_the_old_one_and_ends_sessions(accounts, account
         accounts.authenticate(account.email, PASSWORD)
 
 
-def test_weight_and_rank_can_be_changed(accounts, account):
+def test_weight_and_rank_can_be_changed(accounts, account, deputy):
     accounts.set_weight(account.id, 2.5)
     accounts.set_administrator(account.id, False)
     changed = accounts.get(account.id)
     assert (changed.weight, changed.administrator) == (2.5, False)
+
+
+def test_the_last_administrator_stays_one_and_stays_enabled(accounts, account, other):
+    token = accounts.open_session(account.id, 1)
+    refusal = r"^users: ada@example\.org is the last administrator; make another one first$"
+    for weaken in (accounts.set_enabled, accounts.set_administrator):
+        with pytest.raises(AccountError, match=refusal):
+            weaken(account.id, False)
+    assert accounts.session(token).account == account
+    accounts.set_administrator(other.id, True)
+    accounts.set_enabled(other.id, False)
+    with pytest.raises(AccountError, match=refusal):  # who cannot log in does not count
+        accounts.set_enabled(account.id, False)
+    accounts.set_administrator(other.id, False)
+    accounts.set_administrator(other.id, True)
+    accounts.set_enabled(other.id, True)
+    accounts.set_enabled(account.id, False)
+    assert [a.enabled for a in accounts.list()] == [False, True]
+
+
+def test_of_administrators_who_disable_each_other_at_once_one_is_left(accounts, account, deputy):
+    ids = account.id, deputy.id
+    raced = race(2, lambda k: accounts.set_enabled(ids[k], False))
+    assert sorted(type(result) for result in raced if result) == [AccountError]
+    assert sorted(a.enabled for a in accounts.list()) == [False, True]
 
 
 def test_a_weight_that_is_no_share_is_refused(accounts, account):

@@ -80,9 +80,9 @@ def test_a_revoked_key_opens_nothing_ever_again(keys, account, clock):
         keys.check(secret)
 
 
-def test_a_disabled_account_s_key_opens_nothing(keys, accounts, account):
-    _, secret = keys.create(account.id, "laptop")
-    accounts.set_enabled(account.id, False)
+def test_a_disabled_account_s_key_opens_nothing(keys, accounts, other):
+    _, secret = keys.create(other.id, "laptop")
+    accounts.set_enabled(other.id, False)
     with pytest.raises(KeyRefusedError, match="disabled"):
         keys.check(secret)
 

@@ -108,10 +108,12 @@ def join(
     from flux1.safety.pictures import PicturePolicy, open_classifier
     from flux1.safety.prompts import PromptPolicy
     from flux1.server.parts import Parts
+    from flux1.server.tracing import open_tracing
     from flux1.settings import Settings, read
     from flux1.store.open import open_store
     from flux1.weights.sources import locate
 
+    tracing = open_tracing(settings.traces_url)
     store = open_store(settings)
     sources = [locate(name, read(Settings).models) for name in models]
     for source in sources:
@@ -146,6 +148,7 @@ def join(
         PromptPolicy.standard(settings.deny_words, settings.allow_words),
         PicturePolicy(classifier.result()),
         credentials.result(),
+        tracing,
     )
 
 

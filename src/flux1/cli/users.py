@@ -81,6 +81,22 @@ def enable(email: Email, data: Data = None, as_json: AsJson = False) -> None:
         _report(account_of(store, email), "enabled", as_json)
 
 
+@app.command("promote")
+def promote(email: Email, data: Data = None, as_json: AsJson = False) -> None:
+    """Let the account see and change everything."""
+    with opened_store(data) as store:
+        store.accounts.set_administrator(account_of(store, email).id, True)
+        _report(account_of(store, email), "promoted", as_json)
+
+
+@app.command("demote")
+def demote(email: Email, data: Data = None, as_json: AsJson = False) -> None:
+    """Make an administrator an account like others; the last one cannot be."""
+    with opened_store(data) as store:
+        store.accounts.set_administrator(account_of(store, email).id, False)
+        _report(account_of(store, email), "demoted", as_json)
+
+
 @app.command("weight")
 def weight(
     email: Email,

@@ -34,11 +34,14 @@ SMOOTHING = 0.2  # weight of the newest measure
 
 @dataclass(eq=False)
 class Drawing:
-    """One picture of an order on its way. Its `job` belongs to whichever thread has the drawing."""
+    """One picture of an order on its way. `left` counts the evaluations still to be made (that of
+    `turn` leaves out the one in the making). Its `job` belongs to whichever thread has the drawing.
+    """
 
     order: Order
     image: int
     turn: Picture
+    left: int
     job: "Job | None" = None
 
 
@@ -47,6 +50,7 @@ class _Ticket:
     order: Order
     listener: Listener
     open: dict[int, Drawing]
+    evaluations: int
     started: bool = False
 
 
@@ -104,8 +108,9 @@ class Desk:
                 raise RequestError("order", f"{order.id} is being drawn already")
             moment = self._moment()
             queued = self._admissible(order, turns, moment)
-            drawings = {turn.image: Drawing(order, turn.image, turn) for turn in turns}
-            self._tickets[order.id] = _Ticket(order, listener, drawings)
+            drawings = {t.image: Drawing(order, t.image, t, t.evaluations) for t in turns}
+            evaluations = sum(drawing.left for drawing in drawings.values())
+            self._tickets[order.id] = _Ticket(order, listener, drawings, evaluations)
             for turn in turns:
                 self._scheduler.add(turn)
             self.outbox.put((listener, queued))
@@ -129,6 +134,16 @@ class Desk:
             turns = [drawing.turn for drawing in ticket.open.values()]
             forecast = self._scheduler.forecast(turns, self._moment())
             return Queued(forecast.ahead, forecast.begin_s)
+
+    def progress(self, order_id: str) -> float | None:
+        """The share of an order's evaluations that are made, 0 to 1; a picture that has ended
+        counts whole. None if the order is not here."""
+        with self._changed:
+            ticket = self._tickets.get(order_id)
+            if ticket is None:
+                return None
+            left = sum(drawing.left for drawing in ticket.open.values())
+            return (ticket.evaluations - left) / ticket.evaluations
 
     def load(self) -> tuple[int, int, float]:
         """Pictures that wait, pictures begun, seconds until all of them should be done."""
@@ -176,10 +191,12 @@ class Desk:
                 self._changed.wait(self._scheduler.until_deadline(moment))
             return None
 
-    def drawn(self, drawing: Drawing) -> None:
-        """Its last evaluation is made: its place in flight is free."""
+    def evaluated(self, drawing: Drawing) -> None:
+        """One more of its evaluations is made; after the last, its place in flight is free."""
         with self._changed:
-            self._scheduler.remove(drawing.turn)
+            drawing.left -= 1
+            if not drawing.left:
+                self._scheduler.remove(drawing.turn)
 
     def show(self, drawing: Drawing, preview: Preview) -> None:
         """Tell of a preview, unless the picture has been settled."""

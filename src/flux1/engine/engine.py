@@ -2,11 +2,15 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from flux1.engine.desk import Desk, Listener
+from flux1.engine.memory import Memory, device_memory
+from flux1.engine.rooms import Rooms
 from flux1.engine.scheduler import Picture, Scheduler
 from flux1.engine.worker import Worker
 from flux1.errors import RequestError, UnknownModelError, nearest
@@ -44,25 +48,31 @@ class Engine:
         pipelines: Mapping[str, FluxPipeline],
         models: Mapping[str, Any],
         settings: EngineSettings | None = None,
+        memory: Callable[[torch.device], Memory | None] = device_memory,
     ) -> None:
-        """`pipelines` by variant id; `models` is kept for whoever asks, and not read."""
+        """`pipelines` by variant id; `models` is kept for whoever asks, and not read; `memory` says
+        what a device has (None: nobody knows, and nothing is refused for it)."""
         settings = settings or EngineSettings()
         self.models = models
         self._pipelines = dict(pipelines)
         scheduler = Scheduler(settings.tokens_per_call, settings.max_running)
         self._desk = Desk(scheduler, settings.max_waiting, settings.max_wait_seconds)
-        self._worker = Worker(self._desk, self._pipelines, settings.tokens_per_call)
+        self._rooms = Rooms(self._pipelines, memory)
+        self._worker = Worker(self._desk, self._pipelines, self._rooms, settings.tokens_per_call)
 
     def submit(self, order: Order, listener: Listener) -> None:
         """Take an order in; `listener` is told Queued, Started, its Previews, and how each picture
         ended.
 
-        Raises OverloadedError, DeadlineError (it is predicted to be late, or is), RequestError,
-        or UnknownModelError for a model that is not loaded; the listener is not called then.
+        Raises OverloadedError, DeadlineError (it is predicted to be late, or is), RequestError
+        (also for a size that the device's memory does not hold), or UnknownModelError for a model
+        that is not loaded; the listener is not called then.
         """
         if not 0 < order.weight < math.inf:
             raise RequestError("weight", f"{order.weight} is not a positive number; usual: 1")
-        self._desk.take(order, self._turns(order), listener)
+        turns = self._turns(order)
+        self._rooms.check(order)
+        self._desk.take(order, turns, listener)
 
     def cancel(self, order_id: str) -> bool:
         """Stop an order within one model call; what is open of it comes back as
@@ -72,6 +82,11 @@ class Engine:
     def place(self, order_id: str) -> Queued | None:
         """Where an order stands that has not begun; None if it has, or is not here."""
         return self._desk.place(order_id)
+
+    def progress(self, order_id: str) -> float | None:
+        """The share of an order's model evaluations that are made: 0 while it waits, 1 when only
+        decoding is left; a picture that has ended counts whole. None if it is not here."""
+        return self._desk.progress(order_id)
 
     def status(self) -> EngineStatus:
         """`failures` counts EngineErrors: neither what was cancelled nor what was late."""
@@ -87,6 +102,7 @@ class Engine:
             failures=tally.failures,
             model_calls=tally.model_calls,
             alive=self._worker.alive,
+            memory_free=self._rooms.free(),
         )
 
     def close(self, patience_s: float) -> None:

@@ -16,13 +16,16 @@ from threading import Lock, Thread
 from typing import TypeVar
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from flux1.engine.desk import Desk, Drawing
+from flux1.engine.rooms import Rooms
 from flux1.errors import EngineError, Flux1Error
 from flux1.events import Failed, Finished, Preview
 from flux1.flow.solvers import EVALUATIONS_PER_STEP
 from flux1.pipeline.advance import evaluate
+from flux1.pipeline.job import Job
 from flux1.pipeline.pipeline import FluxPipeline
 
 T = TypeVar("T")
@@ -57,9 +60,14 @@ class Worker:
     """Draws until the desk closes; `join` waits for the end of that."""
 
     def __init__(
-        self, desk: Desk, pipelines: Mapping[str, FluxPipeline], tokens_per_call: int
+        self,
+        desk: Desk,
+        pipelines: Mapping[str, FluxPipeline],
+        rooms: Rooms,
+        tokens_per_call: int,
     ) -> None:
-        self._desk, self._pipelines, self._tokens_per_call = desk, pipelines, tokens_per_call
+        self._desk, self._pipelines, self._rooms = desk, pipelines, rooms
+        self._tokens_per_call = tokens_per_call
         self._to_decode: SimpleQueue[_Show | None] = SimpleQueue()
         on_cpu = any(p.device.type == "cpu" for p in pipelines.values())
         fills_cores = on_cpu and torch.get_num_threads() > 1
@@ -112,26 +120,33 @@ class Worker:
         """Move each by one evaluation, in one call. What went wrong with each, which is then
         where it was before."""
         jobs = [drawing.job for drawing in drawings if drawing.job is not None]
-        network = self._pipeline(drawings[0]).transformer
         with self._turn:
-            began = time.monotonic()
-            answers = _tried(partial(evaluate, jobs, network, self._tokens_per_call))
-            took = time.monotonic() - began
+            answers = _tried(partial(self._evaluate, drawings, jobs))
         if isinstance(answers, EngineError):
             return [answers] * len(drawings)
-        self._desk.measured(drawings, took)
         return [
             _tried(partial(job.receive, velocities))
             for job, velocities in zip(jobs, answers, strict=True)
         ]
 
+    def _evaluate(self, drawings: Sequence[Drawing], jobs: Sequence[Job]) -> list[list[Tensor]]:
+        """Each job's velocities, in as few model calls as tokens and memory allow."""
+        first, network = drawings[0].turn, self._pipeline(drawings[0]).transformer
+        rows = sum(drawing.turn.rows for drawing in drawings)
+        with self._rooms.call(first.model, rows, first.row_tokens, self._tokens_per_call) as most:
+            began = time.monotonic()
+            answers = evaluate(jobs, network, most)
+            took = time.monotonic() - began
+        self._desk.measured(drawings, took)
+        return answers
+
     def _hand_on(self, drawing: Drawing) -> None:
         """To the decoder, if the picture is done or a preview is due."""
         order, job = drawing.order, drawing.job
         assert job is not None
+        self._desk.evaluated(drawing)
         if job.done:
             drawing.job = None
-            self._desk.drawn(drawing)
             self._to_decode.put(_Show(drawing, job.x))
             return
         step, rest = divmod(job.evaluations, EVALUATIONS_PER_STEP[order.request.solver])
@@ -144,7 +159,7 @@ class Worker:
             drawing, request = show.drawing, show.drawing.order.request
             if not self._desk.wants(drawing):
                 continue
-            picture = self._twice(partial(self._pipeline(drawing).decode, show.tokens, request))
+            picture = self._twice(partial(self._picture, show))
             image = drawing.image
             if isinstance(picture, EngineError):
                 self._desk.settle(drawing, Failed(image, picture))
@@ -153,6 +168,11 @@ class Worker:
             else:
                 preview = Preview(image, show.index, show.step, request.steps, picture)
                 self._desk.show(drawing, preview)
+
+    def _picture(self, show: _Show) -> Image:
+        request = show.drawing.order.request
+        with self._rooms.decode(request):
+            return self._pipeline(show.drawing).decode(show.tokens, request)
 
     def _tell(self) -> None:
         for listener, event in iter(self._desk.outbox.get, None):

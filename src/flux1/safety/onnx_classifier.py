@@ -1,4 +1,4 @@
-"""A picture classifier from a folder that Hugging Face's tools exported to ONNX.
+"""A picture classifier from a folder, as Hugging Face's tools export it to ONNX.
 
 Import it inside functions only: `onnxruntime` comes with the `serve` extra.
 """
@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 import onnxruntime
 from PIL import Image
-from pydantic import BaseModel, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from flux1.errors import MissingWeightsError, WeightsError, nearest
+
+CONFIG, PREPARATION = "config.json", "preprocessor_config.json"
+MODELS = ("model.onnx", "onnx/model.onnx")  # the first that is there
 
 _Read = TypeVar("_Read", bound=BaseModel)
 
@@ -55,6 +58,7 @@ class _Preparation(BaseModel, extra="forbid"):
     feature_extractor_type: str = ""
     processor_class: str = ""
     data_format: str = "channels_first"
+    valid_processor_keys: list[str] = Field([], alias="_valid_processor_keys")
 
     def __call__(self, picture: Image.Image) -> np.ndarray:
         """float32, (3, height, width)."""
@@ -83,12 +87,14 @@ class OnnxClassifier:
 
     def __init__(self, folder: Path) -> None:
         """MissingWeightsError or WeightsError, in one line, if the folder cannot be used."""
-        labels = _read(folder / "config.json", _Config).id2label
+        labels = _read(folder / CONFIG, _Config).id2label
         self._categories = [_category(folder, labels[i].lower()) for i in sorted(labels)]
-        self._prepare = _read(folder / "preprocessor_config.json", _Preparation)
-        path = folder / "model.onnx"
-        if not path.is_file():
-            raise MissingWeightsError(f"picture classifier: there is no {path}")
+        self._prepare = _read(folder / PREPARATION, _Preparation)
+        path = next((folder / name for name in MODELS if (folder / name).is_file()), None)
+        if path is None:
+            raise MissingWeightsError(
+                f"picture classifier: there is no {folder / MODELS[0]}, nor {MODELS[1]}"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:

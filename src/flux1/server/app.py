@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
@@ -63,6 +63,7 @@ def create_app(parts: Parts) -> FastAPI:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await run_in_threadpool(parts.tracing.close)
 
     app = FastAPI(
         title="flux1",
@@ -72,6 +73,7 @@ def create_app(parts: Parts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        telemetry=parts.tracing.telemetry(),
     )
     app.state.parts = parts
     problems.install(app)
@@ -79,7 +81,7 @@ def create_app(parts: Parts) -> FastAPI:
         app.include_router(module.router)
     app.include_router(bfl_routes.router_for(_path_names(parts)))
     pages.install(app)
-    app.add_middleware(Envelope, settings_body_bytes=parts.settings.body_bytes)
+    app.add_middleware(Envelope, parts=parts)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -137,8 +139,8 @@ async def _sweep(parts: Parts) -> None:
 class Envelope:
     """Around every request: its id, a bound on its body, its headers, its line in the log."""
 
-    def __init__(self, app: Any, settings_body_bytes: int) -> None:
-        self._app, self._body_bytes = app, settings_body_bytes
+    def __init__(self, app: Any, parts: Parts) -> None:
+        self._app, self._parts = app, parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -149,6 +151,7 @@ class Envelope:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        self._parts.tracing.received(scope, request_id)
         status, begun = 500, False
 
         async def answer(message: MutableMapping[str, Any]) -> None:
@@ -171,12 +174,12 @@ class Envelope:
             bounded = await self._bounded(scope, receive)
             await self._app(scope, bounded, answer)
         except Problem as refused:
-            await refused.answer()(scope, receive, answer)
+            await _tell(refused, scope, receive, answer)
         except Exception:
             log.exception("unexpected failure", path=scope["path"])
             if begun:
                 raise
-            await unexpected().answer()(scope, receive, answer)
+            await _tell(unexpected(), scope, receive, answer)
         finally:
             metrics = getattr(scope["app"].state, "metrics", None) if "app" in scope else None
             if metrics is not None:
@@ -190,7 +193,7 @@ class Envelope:
 
     async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """The body, read whole and no further than allowed; then what else comes (Problem 413)."""
-        limit = self._body_bytes
+        limit = self._parts.settings.body_bytes
         if scope["path"] in ("/v1/verify", "/verify"):
             limit = pictures.MAX_VERIFY_BYTES
         too_large = Problem(413, f"the body is larger than {limit} bytes", "request_too_large")
@@ -209,6 +212,12 @@ class Envelope:
                 raise too_large
         whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
         return _replaying([whole], receive)
+
+
+async def _tell(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer as the application itself does: with a page for people, else with the envelope."""
+    answer = await scope["app"].exception_handlers[Problem](Request(scope), problem)
+    await answer(scope, receive, send)
 
 
 def _replaying(messages: list[MutableMapping[str, Any]], receive: Receive) -> Receive:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flux1.errors import RequestError
 from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, make_request
-from flux1.server.generation import Ask, Output
+from flux1.server.ask import Ask, Output
 from flux1.server.openai import Flag, Number, Whole, check_text, embedded_or_classifier_free
 from flux1.server.ports import Model
 from flux1.store.jobs import StoredJob
@@ -58,7 +58,9 @@ class Result(BaseModel):
     id: str
     status: Status
     result: dict[str, Any] | None = None
-    progress: float | None = None
+    progress: float | None = Field(
+        default=None, ge=0, le=1, description="The share of the model's work done; 1 when Ready."
+    )
     details: dict[str, Any] | None = None
 
 
@@ -91,11 +93,11 @@ def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int)
     )
 
 
-def result_of(job: StoredJob, sample: str | None) -> Result:
-    """A row in BFL's words."""
+def result_of(job: StoredJob, sample: str | None, progress: float | None = None) -> Result:
+    """A row in BFL's words. `progress` is that of an open one."""
     match job.status:
         case "queued" | "running":
-            return Result(id=job.id, status="Pending")
+            return Result(id=job.id, status="Pending", progress=progress)
         case "succeeded" if sample is not None:
             return Result(id=job.id, status="Ready", progress=1.0, result=_sample(job, sample))
         case "succeeded":

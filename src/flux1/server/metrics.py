@@ -28,6 +28,9 @@ class _EngineCollector(Collector):
             ("flux1_engine_alive", "Whether the engine's threads live.", float(now.alive)),
         ):
             yield GaugeMetricFamily(name, help, value=value)
+        if now.memory_free is not None:
+            help = "Memory of the models' device that could be taken."
+            yield GaugeMetricFamily("flux1_memory_free_bytes", help, value=now.memory_free)
         for name, help, value in (
             ("flux1_pictures", "Pictures drawn.", now.pictures),
             ("flux1_picture_failures", "Pictures that failed.", now.failures),

@@ -12,7 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from flux1.errors import RequestError, nearest
 from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, make_request
-from flux1.server.generation import Ask, Kept, Output
+from flux1.server.ask import Ask, Output
+from flux1.server.open_job import Kept
 from flux1.server.parts import Parts
 from flux1.server.ports import Model
 from flux1.store.jobs import StoredJob

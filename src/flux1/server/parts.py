@@ -1,6 +1,6 @@
 """The rooms that a running server is joined from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from fastapi import Request
@@ -10,6 +10,7 @@ from flux1.safety.credentials import Credentials
 from flux1.safety.pictures import PicturePolicy
 from flux1.safety.prompts import PromptPolicy
 from flux1.server.ports import Engine, Model
+from flux1.server.tracing import Tracing
 from flux1.settings import ServerSettings
 from flux1.store.open import Store
 
@@ -24,6 +25,7 @@ class Parts:
     prompts: PromptPolicy
     pictures: PicturePolicy
     credentials: Credentials
+    tracing: Tracing = field(default_factory=Tracing)
 
     def model(self, name: str) -> Model:
         """The loaded model of that name or alias (UnknownModelError with the nearest one)."""

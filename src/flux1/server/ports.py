@@ -30,7 +30,8 @@ class Engine(Protocol):
 
     def submit(self, order: Order, listener: Callable[[OrderEvent], None]) -> None:
         """Take an order in; `listener` is called with each of its events, in order, until every
-        picture is Finished or Failed. OverloadedError if it cannot be done in time."""
+        picture is Finished or Failed. OverloadedError if it cannot be done in time or memory is
+        short; RequestError for a size that never fits."""
         ...
 
     def cancel(self, order_id: str) -> bool:
@@ -40,6 +41,11 @@ class Engine(Protocol):
 
     def place(self, order_id: str) -> Queued | None:
         """Where a waiting order stands; None if it runs or is not here."""
+        ...
+
+    def progress(self, order_id: str) -> float | None:
+        """The share of an order's model evaluations that are made, 0 to 1; it never falls. None if
+        the order is not here, or not any more."""
         ...
 
     def status(self) -> EngineStatus: ...

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from pwdlib import PasswordHash
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 from sqlalchemy.exc import IntegrityError
 
 from flux1.errors import AccountError
@@ -47,7 +47,8 @@ ACCOUNT_COLUMNS = [ACCOUNTS.c[field.name] for field in fields(Account)]
 
 
 class Accounts:
-    """The `set_...` methods raise AccountError if there is no such account."""
+    """The `set_...` methods raise AccountError if there is no such account, and where no enabled
+    administrator would be left."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -105,7 +106,7 @@ class Accounts:
 
     def set_enabled(self, id: str, enabled: bool) -> None:
         """A disabled account's keys open nothing, and its sessions end."""
-        self._update(id, end_sessions=not enabled, enabled=enabled)
+        self._update(id, disempowers=not enabled, end_sessions=not enabled, enabled=enabled)
 
     def set_weight(self, id: str, weight: float) -> None:
         if not (math.isfinite(weight) and 0 < weight <= LARGEST_WEIGHT):
@@ -114,7 +115,7 @@ class Accounts:
         self._update(id, weight=weight)
 
     def set_administrator(self, id: str, administrator: bool) -> None:
-        self._update(id, administrator=administrator)
+        self._update(id, disempowers=not administrator, administrator=administrator)
 
     def set_password(self, id: str, password: str) -> None:
         """Ends all sessions of the account."""
@@ -165,13 +166,26 @@ class Accounts:
         except UnicodeEncodeError:
             raise AccountError("password", "holds bytes that are not UTF-8 text") from None
 
-    def _update(self, id: str, *, end_sessions: bool = False, **values: object) -> None:
-        with self._database.begin() as connection:
+    def _update(
+        self, id: str, *, disempowers: bool = False, end_sessions: bool = False, **values: object
+    ) -> None:
+        # one after the other: of two administrators who disable each other, one stays
+        with self._database.begin(lock="accounts" if disempowers else None) as connection:
+            if disempowers:
+                _refuse_the_last_administrator(connection, id)
             change = ACCOUNTS.update().where(ACCOUNTS.c.id == id).values(values)
             if not connection.execute(change).rowcount:
                 raise AccountError("id", "there is no such account")
             if end_sessions:
                 connection.execute(SESSIONS.delete().where(SESSIONS.c.account_id == id))
+
+
+def _refuse_the_last_administrator(connection: Connection, id: str) -> None:
+    able = ACCOUNTS.c.administrator & ACCOUNTS.c.enabled
+    rows = connection.execute(select(ACCOUNTS.c.id, ACCOUNTS.c.email).where(able).limit(2)).all()
+    if [row.id for row in rows] == [id]:
+        why = f"{rows[0].email} is the last administrator; make another one first"
+        raise AccountError("users", why)
 
 
 def make_account(row: RowMapping) -> Account:

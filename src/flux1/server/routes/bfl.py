@@ -8,9 +8,10 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import BlockedError
 from flux1.server import bfl
+from flux1.server.ask import Ask
 from flux1.server.auth import Writer
 from flux1.server.bfl import Accepted, FluxBody, Result
-from flux1.server.generation import Ask, Generation
+from flux1.server.generation import Generation
 from flux1.server.ids import is_plain_id
 from flux1.server.links import address, signed_link
 from flux1.server.parts import parts_of
@@ -83,6 +84,8 @@ async def get_result(
 ) -> Any:
     """Where a request stands, and its picture once it is there."""
     jobs = parts_of(request).store.jobs
+    generation: Generation = request.app.state.generation
+    progress = generation.progress(id)
     job = None
     if is_plain_id(id):
         job = await run_in_threadpool(jobs.get, id, caller.account.id)
@@ -91,4 +94,4 @@ async def get_result(
         return JSONResponse(missing.model_dump(), 404)
     kept = [p for p in job.pictures if p.erased is None]
     sample = signed_link(request, kept[0])[0] if kept else None
-    return bfl.result_of(job, sample)
+    return bfl.result_of(job, sample, progress)

@@ -16,9 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from flux1.errors import Flux1Error
 from flux1.events import Preview
 from flux1.server import openai
+from flux1.server.ask import Arrival, Ask
 from flux1.server.auth import Caller, Writer
-from flux1.server.generation import Arrival, Ask, Ended, Generation, Kept, OpenJob, error_of
+from flux1.server.failures import error_of
+from flux1.server.generation import Generation
 from flux1.server.links import address, signed_link
+from flux1.server.open_job import Ended, Kept, OpenJob
 from flux1.server.openai import ImageGenerationBody, ImagesResponse
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, problem_of

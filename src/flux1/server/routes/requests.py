@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import RequestError
@@ -83,6 +83,9 @@ class RequestData(BaseModel):
     started: datetime | None
     finished: datetime | None
     place: Place | None
+    progress: float | None = Field(
+        ge=0, le=1, description="The share of the model's work done; null if it ended early."
+    )
     pictures: list[PictureData]
 
 
@@ -107,7 +110,10 @@ class UsageData(BaseModel):
     data: list[DayData]
 
 
-def request_data(request: Request, job: StoredJob) -> RequestData:
+def request_data(request: Request, job: StoredJob, progress: float | None) -> RequestData:
+    """A row as data. `progress` is that of an open one."""
+    if job.finished is not None:
+        progress = 1.0 if job.status == "succeeded" else None
     waiting = parts_of(request).engine.place(job.id) if job.finished is None else None
     return RequestData(
         id=job.id, api=job.api, status=job.status, asynchronous=job.asynchronous,
@@ -117,6 +123,7 @@ def request_data(request: Request, job: StoredJob) -> RequestData:
         error_code=job.error_code, error_message=job.error_message, created=job.created,
         started=job.started, finished=job.finished,
         place=None if waiting is None else Place(ahead=waiting.ahead, seconds=waiting.seconds),
+        progress=progress,
         pictures=[
             PictureData(
                 id=p.id, index=p.index, seed=p.seed, width=p.width, height=p.height,
@@ -147,14 +154,20 @@ async def search(
             limit=limit,
         )
     )
+    generation: Generation = request.app.state.generation
     following = jobs[-1].cursor if len(jobs) == limit else None
-    return RequestList(data=[request_data(request, job) for job in jobs], next=following)
+    return RequestList(
+        data=[request_data(request, job, generation.progress(job.id)) for job in jobs],
+        next=following,
+    )
 
 
 @router.get("/v1/requests/{job_id}", responses=_NOT_FOUND, operation_id="get_request")
 async def look_up(request: Request, job_id: str, caller: Reader) -> RequestData:
     """One of your requests."""
-    return request_data(request, await _own(request, job_id, caller.account.id))
+    generation: Generation = request.app.state.generation
+    progress = generation.progress(job_id)
+    return request_data(request, await _own(request, job_id, caller.account.id), progress)
 
 
 @router.delete(

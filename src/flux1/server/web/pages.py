@@ -27,6 +27,7 @@ from flux1.server.web.sessions import SignInFirst
 from flux1.server.web.throttle import Throttle
 
 _KEPT = ("allow", "retry-after")
+_FOR_PROGRAMS = ("v1", "health", "metrics", "openapi.json")  # first parts of paths
 Handler = Callable[[Request, Any], Awaitable[Response]]
 
 router = APIRouter(include_in_schema=False)
@@ -63,4 +64,5 @@ def _for_people(answer: Any) -> Handler:
 
 def _wants_page(request: Request) -> bool:
     accepted = request.headers.get("accept", "")
-    return "text/html" in accepted and not request.url.path.startswith("/v1/")
+    place = request.scope["path"].lstrip("/").partition("/")[0]
+    return "text/html" in accepted and place not in _FOR_PROGRAMS

@@ -11,9 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS
 from flux1.server import openai
 from flux1.server.auth import Caller
-from flux1.server.generation import Generation, OpenJob
+from flux1.server.generation import Generation
 from flux1.server.ids import plain_id
 from flux1.server.limits import Limits
+from flux1.server.open_job import OpenJob
 from flux1.server.openai import ImageGenerationBody
 from flux1.server.parts import Parts, parts_of
 from flux1.server.ports import Model
@@ -158,11 +159,12 @@ def caller_of(account: Account, parts: Parts) -> Caller:
 
 @router.get("/playground/place/{job_id}")
 async def place(request: Request, job_id: str, session: SignedIn) -> Response:
-    """Where a request waits; nulls once it is drawn."""
+    """Where a request stands: `ahead` and `seconds` are null once it has begun."""
     generation: Generation = request.app.state.generation
     work = generation.find(job_id)
     if work is None or work.job.account_id != session.account.id:
         raise not_found("open request of that id among yours")
     waiting = parts_of(request).engine.place(job_id)
     ahead, seconds = (None, None) if waiting is None else (waiting.ahead, waiting.seconds)
-    return JSONResponse({"ahead": ahead, "seconds": seconds}, headers={"cache-control": "no-store"})
+    stands = {"ahead": ahead, "seconds": seconds, "progress": generation.progress(job_id)}
+    return JSONResponse(stands, headers={"cache-control": "no-store"})

@@ -4,7 +4,7 @@ const byId = (id) => document.getElementById(id);
 const form = byId("ask");
 const token = document.querySelector("meta[name=csrf-token]").content;
 const OWN_SIZE = "own";
-const PLACE_EVERY_MS = 2000;
+const LOOK_EVERY_MS = 1000;
 
 // --- the form
 
@@ -76,7 +76,7 @@ async function draw() {
   complain("");
   const body = asked();
   if (!body.prompt?.trim()) return complain("Say what to draw.", "prompt");
-  const run = { body, abort: new AbortController(), job: null, figures: [], parts: [], finished: 0 };
+  const run = { body, abort: new AbortController(), job: null, figures: [], share: 0, finished: 0 };
   running = run;
   busy(true);
   say("Sending …", null);
@@ -107,7 +107,7 @@ async function follow(run) {
   run.job = answer.headers.get("x-job-id");
   show(run);
   say("Waiting …", 0);
-  watchPlace(run);
+  watchProgress(run);
   for await (const event of events(answer.body)) {
     if (running !== run) return;
     if (event.error) throw failure(event.error);
@@ -150,16 +150,17 @@ async function* events(body) {
   }
 }
 
-// Until the first preview comes, ask now and then where the request stands.
-async function watchPlace(run) {
-  while (running === run && !run.parts.length) {
+// Ask now and then where the request stands.
+async function watchProgress(run) {
+  const over = () => running !== run || run.finished === run.figures.length;
+  while (!over()) {
     const answer = await fetch(`/playground/place/${run.job}`).catch(() => null);
-    if (!answer?.ok || running !== run || run.parts.length) return;
-    const { ahead, seconds } = await answer.json();
-    if (running !== run || run.parts.length) return;
-    if (ahead === null) say("Drawing …", 0);
+    const stands = answer?.ok ? await answer.json().catch(() => null) : null;
+    if (!stands || over()) return;
+    const { ahead, seconds, progress } = stands;
+    if (ahead === null) drawn(run, progress);
     else say(`Waiting: ${ahead} pictures go before, about ${Math.ceil(seconds)} s.`, 0);
-    await new Promise((resolve) => setTimeout(resolve, PLACE_EVERY_MS));
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
 }
 
@@ -223,15 +224,14 @@ function preview(run, event) {
   const caption = run.figures[event.image_index].querySelector("figcaption");
   put(run, event, `data:image/${event.output_format};base64,${event.b64_json}`, "Preview");
   caption.textContent = `Preview, step ${event.step} of ${event.steps}`;
-  progress(run, event.image_index, event.step / event.steps);
+  drawn(run, event.step / event.steps / run.figures.length);
 }
 
-// `part` of a picture, 0 to 1, is drawn.
-function progress(run, index, part) {
-  run.parts[index] = part;
-  const whole = run.parts.reduce((sum, one) => sum + one, 0) / run.figures.length;
+// At least this share of the whole, 0 to 1, is drawn.
+function drawn(run, share) {
+  run.share = Math.max(run.share, share);
   const count = run.figures.length > 1 ? `, ${run.finished} of ${run.figures.length} pictures done` : "";
-  say(`Drawing, ${Math.round(100 * whole)} %${count}`, whole);
+  say(`Drawing, ${Math.round(100 * run.share)} %${count}`, run.share);
 }
 
 function finish(run, event) {
@@ -246,7 +246,7 @@ function finish(run, event) {
   item.querySelector(".details").href = `/requests/${event.id}`;
   item.querySelector(".again").addEventListener("click", () => again(run.body, event.seed));
   run.finished += 1;
-  progress(run, event.image_index, 1);
+  drawn(run, run.finished / run.figures.length);
 }
 
 // The settings that drew a picture, for it alone.

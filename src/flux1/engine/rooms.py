@@ -1,0 +1,164 @@
+"""Nothing is begun that memory does not hold: asked before an order waits, and before a stage runs.
+
+What a stage will take is predicted (`pipeline/footprint.py`); what there is, the device is asked.
+Stages that memory holds together run together, else one waits for the other.
+"""
+
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from threading import Condition, Lock
+
+import torch
+from torch import nn
+
+from flux1.engine.memory import Memory
+from flux1.errors import EngineError, OverloadedError, RequestError
+from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
+from flux1.pipeline.pipeline import FluxPipeline
+from flux1.request import ImageRequest, Order
+from flux1.variants import Variant
+
+# Of what is free, what may be planned with. The rest is for what is not predicted: encoding a
+# prompt, kernels' scratch, the allocator's fragments, finished pictures.
+SHARE = 0.9
+RETRY_S = 30.0  # after which memory that others hold may be free again
+
+
+class Room:
+    """One device's memory, beside the models that lie in it."""
+
+    def __init__(self, read: Callable[[], Memory | None], held: int) -> None:
+        self._read, self._held = read, held
+        self._next, self._changed = Lock(), Condition()
+        self._taken = self._idle = 0
+
+    def most(self) -> int:
+        """What one stage may take on a device that nobody else uses."""
+        memory = self._read()
+        return sys.maxsize if memory is None else int(SHARE * (memory.total - self._held))
+
+    def free(self) -> int:
+        """What one stage may take at the moment, if no other runs."""
+        with self._changed:
+            memory = self._read()
+            if memory is None:
+                return sys.maxsize
+            # Of what is taken, an unknown part is used by now. So this is exact when nothing is
+            # taken, and else the most that there can be.
+            seen = memory.free + self._taken
+            self._idle = min(self._idle, seen) if self._taken else seen
+            return int(SHARE * self._idle)
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[None]:
+        """Wait until so many bytes fit beside what others have taken; who asks first goes first.
+
+        EngineError if they do not fit even alone.
+        """
+        with self._next, self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + size <= self.free())
+            if not self._taken and size > self.free():
+                raise EngineError(
+                    f"out of memory: this takes {_shown(size)}, {_shown(self.free())} are free"
+                )
+            self._taken += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= size
+                self._changed.notify_all()
+
+
+class Rooms:
+    """The devices of an engine's models, and what drawing takes of them."""
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, FluxPipeline],
+        read: Callable[[torch.device], Memory | None],
+    ) -> None:
+        self._pipelines, self._read = pipelines, read
+        devices = {pipeline.device for pipeline in pipelines.values()}
+        self._rooms = {
+            device: Room(partial(read, device), _held(pipelines, device)) for device in devices
+        }
+
+    def check(self, order: Order) -> None:
+        """RequestError for pictures that never fit, OverloadedError for those that do not now
+        (unless they were promised)."""
+        request, pipeline = order.request, self._pipelines[order.request.model]
+        room = self._rooms[pipeline.device]
+        variant, dtype = pipeline.variant, pipeline.dtype
+        needs = picture_bytes(variant, dtype, request.width * request.height)
+        wish = f"{request.width}x{request.height} takes {_shown(needs)} of memory"
+        if needs > (most := room.most()):
+            fits = _largest(variant, dtype, request, most)
+            raise RequestError(
+                "size", f"{wish}, this device has {_shown(most)} beside the models; {fits}"
+            )
+        if not order.promised and needs > (free := room.free()):
+            raise OverloadedError(f"{wish}, {_shown(free)} are free at the moment", RETRY_S)
+
+    def free(self) -> int | None:
+        """What could be taken now (of the fullest device), None if it cannot be known."""
+        found = [self._read(device) for device in self._rooms]
+        return min((memory.free for memory in found if memory is not None), default=None)
+
+    @contextmanager
+    def call(self, model: str, rows: int, row_tokens: int, most_tokens: int) -> Iterator[int]:
+        """Room for evaluating so many rows. Gives the tokens that may share a call: `most_tokens`
+        or, where memory is short, fewer, but one row's at least."""
+        pipeline = self._pipelines[model]
+        room = self._rooms[pipeline.device]
+        row = call_bytes(pipeline.variant.transformer, pipeline.dtype, row_tokens)
+        at_once = max(1, min(rows, most_tokens // row_tokens, room.free() // row))
+        with room.take(at_once * row):
+            yield at_once * row_tokens
+
+    @contextmanager
+    def decode(self, request: ImageRequest) -> Iterator[None]:
+        """Room for decoding one picture of a request."""
+        pipeline = self._pipelines[request.model]
+        pixels = request.width * request.height
+        size = decode_bytes(pipeline.variant.autoencoder, pipeline.dtype, pixels)
+        with self._rooms[pipeline.device].take(size):
+            yield
+
+
+def _held(pipelines: Mapping[str, FluxPipeline], device: torch.device) -> int:
+    """Bytes of the models' weights there; what several share counts once."""
+    networks = {
+        part
+        for pipeline in pipelines.values()
+        for part in (pipeline.transformer, pipeline.autoencoder, *vars(pipeline.text).values())
+        if isinstance(part, nn.Module)
+    }
+    weights = {t for network in networks for t in (*network.parameters(), *network.buffers())}
+    return sum(t.nbytes for t in weights if t.device == device)
+
+
+def _largest(variant: Variant, dtype: torch.dtype, request: ImageRequest, most: int) -> str:
+    """The largest size of nearly the same shape that takes no more than `most`."""
+    multiple = variant.size_multiple
+    long, short = sorted((request.width, request.height), reverse=True)
+
+    def sides(steps: int) -> tuple[int, int]:
+        return steps * multiple, max(1, round(steps * short / long)) * multiple
+
+    def too_much(steps: int) -> bool:
+        side, other = sides(steps)
+        return picture_bytes(variant, dtype, side * other) > most
+
+    steps = bisect_left(range(1, long // multiple), True, key=too_much)
+    if not steps:
+        return "no size fits"
+    width, height = sides(steps) if request.width == long else sides(steps)[::-1]
+    return f"nearest: {width}x{height}"
+
+
+def _shown(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,105 @@
+"""What every wire format becomes: an `Ask`, and the row that keeps it."""
+
+import secrets
+from dataclasses import asdict, dataclass, field
+
+from pydantic import TypeAdapter
+
+from flux1.request import ImageRequest
+from flux1.safety.verdict import Verdict
+from flux1.server.auth import Caller
+from flux1.server.ports import Model
+from flux1.store.jobs import NewJob, StoredJob
+
+MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_REQUESTS = TypeAdapter(ImageRequest)
+
+
+@dataclass(frozen=True)
+class Output:
+    """The files to make of the pictures. `quality` 0..100 is for jpeg and webp."""
+
+    format: str = "png"
+    quality: int | None = None
+
+    @property
+    def media_type(self) -> str:
+        return MEDIA_TYPES[self.format]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What every wire format becomes. `labels` are kept in the audit as they came."""
+
+    model: Model
+    asked_model: str
+    request: ImageRequest
+    output: Output
+    tolerance: int
+    previews: int = 0
+    priority: int = 0
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def megapixels(self) -> float:
+        return self.request.num_images * self.request.width * self.request.height / 1e6
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """How a request came: through which wire format, to which address of ours, and what it says
+    about itself."""
+
+    api: str
+    request_id: str
+    asynchronous: bool = False
+    idempotency_key: str | None = None
+    body_hash: str = ""
+    address: str = ""
+    deadline: float | None = None
+
+
+def new_job(ask: Ask, caller: Caller, arrival: Arrival, verdict: Verdict) -> NewJob:
+    """The row of an ask. `verdict` is the one on its words."""
+    return NewJob(
+        id=f"req_{secrets.token_hex(12)}",
+        account_id=caller.account.id,
+        key_id=None if caller.key is None else caller.key.id,
+        api=arrival.api,
+        asynchronous=arrival.asynchronous,
+        asked_model=ask.asked_model,
+        model=ask.model.variant.id,
+        model_hash=ask.model.hash,
+        prompt=ask.request.prompt,
+        parameters=_REQUESTS.dump_python(ask.request, mode="json"),
+        output={
+            **asdict(ask.output),
+            "previews": ask.previews,
+            "address": arrival.address,
+            "labels": ask.labels,
+        },
+        request_id=arrival.request_id,
+        idempotency_key=arrival.idempotency_key,
+        body_hash=arrival.body_hash,
+        safety={
+            "tolerance": ask.tolerance,
+            "prompt": {"blocked": list(verdict.categories), "scores": dict(verdict.scores)},
+        },
+        webhook_url=ask.webhook_url,
+        webhook_secret=ask.webhook_secret,
+    )
+
+
+def ask_of(job: StoredJob, model: Model) -> Ask:
+    """The ask that a row keeps, to be drawn by `model` without previews and at the usual priority.
+    ValueError if its parameters are not a request any more."""
+    return Ask(
+        model,
+        job.asked_model,
+        _REQUESTS.validate_python(job.parameters),
+        Output(job.output["format"], job.output["quality"]),
+        job.safety.get("tolerance", 0),
+        webhook_url=job.webhook_url,
+    )

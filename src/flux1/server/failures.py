@@ -1,0 +1,45 @@
+"""A failure as its row remembers it: what is written there, and what is read back."""
+
+from flux1.errors import (
+    BlockedError,
+    CancelledError,
+    DeadlineError,
+    EngineError,
+    Flux1Error,
+    OutputError,
+    OverloadedError,
+    StoreError,
+)
+from flux1.store.jobs import FailedStatus, StoredJob
+
+_PASSING = (OverloadedError, EngineError, StoreError, CancelledError, DeadlineError)
+
+
+def status_of(error: Flux1Error) -> FailedStatus:
+    if isinstance(error, BlockedError):
+        return "blocked"
+    return "cancelled" if isinstance(error, CancelledError) else "failed"
+
+
+def may_repeat(error: Flux1Error) -> bool:
+    """Whether the same request could succeed another time."""
+    return isinstance(error, _PASSING)
+
+
+def error_of(job: StoredJob) -> Flux1Error | None:
+    """The failure that a row remembers."""
+    if job.status == "succeeded":
+        return None
+    message = job.error_message or f"the request ended as {job.status}"
+    if job.status == "blocked":
+        looked = [verdict for verdict in job.safety.values() if isinstance(verdict, dict)]
+        categories = {name for verdict in looked for name in verdict.get("blocked", [])}
+        stage = "prompt" if job.safety.get("prompt", {}).get("blocked") else "output"
+        return BlockedError(message, tuple(sorted(categories)), stage)
+    if job.status == "cancelled":
+        return CancelledError(message)
+    if job.error_code == OutputError.code:
+        return OutputError(message)
+    failure = EngineError(message)
+    failure.code = job.error_code or failure.code
+    return failure

@@ -1,0 +1,97 @@
+"""What becomes of a drawn picture: looked at, made a file, signed, stored."""
+
+import hashlib
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import PIL.Image
+from anyio import CapacityLimiter, to_thread
+from PIL.Image import Image
+
+from flux1 import __version__
+from flux1.errors import BlockedError, RequestError
+from flux1.events import Finished
+from flux1.safety.provenance import Recipe, encode_picture
+from flux1.server.ask import Ask
+from flux1.server.open_job import Kept, OpenJob
+from flux1.server.parts import Parts
+from flux1.store.jobs import NewPicture
+
+FILES_AT_ONCE = 4  # threads that look at, encode, sign and store pictures
+LONGEST_SIDE = {"webp": 16_383, "jpeg": 65_535}
+
+
+class PictureFiles:
+    """One for each server, on its event loop; what blocks runs in its threads."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._threads = CapacityLimiter(FILES_AT_ONCE)
+
+    def check_output(self, ask: Ask) -> None:
+        """Before anything is drawn: RequestError or OutputError if the file could not be made."""
+        longest = max(ask.request.width, ask.request.height)
+        if longest > LONGEST_SIDE.get(ask.output.format, longest):
+            limit = LONGEST_SIDE[ask.output.format]
+            raise RequestError(
+                "output_format", f"{ask.output.format} holds at most {limit} pixels a side"
+            )
+        _encoded(ask, PIL.Image.new("RGB", (16, 16)), ask.request.seed)
+
+    async def may_show(self, picture: Image, tolerance: int) -> bool:
+        """Whether a preview is within policy: late ones are almost the picture."""
+        check = self._parts.pictures.check
+        verdict = await to_thread.run_sync(check, picture, tolerance, limiter=self._threads)
+        return not verdict.blocked
+
+    async def keep(self, opened: OpenJob, event: Finished) -> Kept:
+        """Store a picture's signed file; its verdict is noted in `opened`. BlockedError if it is
+        against policy."""
+        return await to_thread.run_sync(self._keep, opened, event, limiter=self._threads)
+
+    def _keep(self, opened: OpenJob, event: Finished) -> Kept:
+        ask, picture = opened.ask, event.picture
+        opened.trace.lap("wait", event.image)  # for one of the threads
+        verdict = self._parts.pictures.check(picture, ask.tolerance)
+        opened.verdicts[f"picture {event.image}"] = {
+            "blocked": list(verdict.categories),
+            "scores": dict(verdict.scores),
+        }
+        if verdict.blocked:
+            raise BlockedError(
+                "the picture is against this server's policy and was not kept;",
+                verdict.categories,
+                "output",
+            )
+        opened.trace.lap("classify", event.image)
+        encoded = _encoded(ask, picture, event.seed)
+        opened.trace.lap("encode", event.image)
+        data = self._parts.credentials.sign(*encoded)
+        opened.trace.lap("sign", event.image)
+        picture_id = f"{opened.job.id.replace('req_', 'img_')}_{event.image}"
+        self._parts.store.pictures.put(picture_id, data, ask.output.media_type)
+        opened.trace.lap("store", event.image)
+        days = self._parts.settings.retention_days
+        stored = NewPicture(
+            id=picture_id, index=event.image, seed=event.seed, width=picture.width,
+            height=picture.height, media_type=ask.output.media_type, size_bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            expires=datetime.now(UTC) + timedelta(days=days) if days else None,
+        )  # fmt: skip
+        return Kept(stored, data)
+
+    def drop(self, pictures: list[NewPicture]) -> None:
+        """Delete files that no row names. Blocks."""
+        for picture in pictures:
+            self._parts.store.pictures.delete(picture.id, picture.media_type)
+
+
+def _encoded(ask: Ask, picture: Image, seed: int) -> tuple[bytes, str, Recipe]:
+    """A picture's file with its recipe inside (OutputError if its format cannot hold that)."""
+    fields = {k: v for k, v in asdict(ask.request).items() if k != "num_images"}
+    model = ask.model
+    recipe = Recipe(**{**fields, "seed": seed}, model_hash=model.hash, device=model.device,
+                    dtype=model.dtype, version=__version__)  # fmt: skip
+    output = ask.output
+    data = encode_picture(picture, recipe, output.format.upper(), output.quality)
+    return data, output.media_type, recipe

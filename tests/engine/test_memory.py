@@ -1,0 +1,55 @@
+"""What there is, read from the system, and from files as a container's system writes them."""
+
+import os
+import sys
+
+import pytest
+import torch
+
+from flux1.engine.memory import Memory, device_memory, host_memory
+
+MIB = 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/meminfo is Linux'")
+def test_the_machines_memory_is_what_the_system_says(tmp_path):
+    memory = host_memory(group=tmp_path)
+    assert memory.total == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < memory.free < memory.total
+    assert device_memory(torch.device("cpu")).total <= memory.total
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+def test_what_the_allocator_keeps_can_be_taken_again():
+    card = torch.device("cuda")
+    before = device_memory(card)
+    assert before.total == torch.cuda.get_device_properties(card).total_memory
+    tensor = torch.zeros(256 * MIB, dtype=torch.uint8, device=card)
+    held = device_memory(card)
+    del tensor
+    assert before.free - held.free >= 200 * MIB
+    assert device_memory(card).free - held.free == 256 * MIB
+
+
+def test_elsewhere_nobody_knows(tmp_path):
+    assert host_memory(tmp_path / "meminfo") is None
+    assert device_memory(torch.device("meta")) is None
+
+
+@pytest.mark.parametrize(("limit", "expected"), [
+    (None, Memory(3000 * MIB, 8000 * MIB)),
+    ("max", Memory(3000 * MIB, 8000 * MIB)),
+    (str(1000 * MIB), Memory(500 * MIB, 1000 * MIB)),
+    (str(9000 * MIB), Memory(3000 * MIB, 8000 * MIB)),
+])  # fmt: skip
+def test_a_container_has_what_its_limit_leaves(tmp_path, limit, expected):
+    """Of its 700 MiB, 200 are files' pages that can be dropped."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(
+        f"MemTotal: {8000 * 1024} kB\nMemFree: 1 kB\nMemAvailable: {3000 * 1024} kB\nHugePages: 0\n"
+    )
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "memory.current").write_text(f"{700 * MIB}\n")
+        (tmp_path / "memory.stat").write_text(f"anon {500 * MIB}\ninactive_file {200 * MIB}\n")
+    assert host_memory(meminfo, tmp_path) == expected

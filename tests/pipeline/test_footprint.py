@@ -1,0 +1,100 @@
+"""What drawing is said to take, against what torch's allocator hands out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from flux1.model.autoencoder import Autoencoder
+from flux1.model.patches import image_ids, text_ids
+from flux1.model.transformer import Transformer
+from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
+from flux1.variants import FLUX_DEV, FLUX_MINI, TINY, VARIANTS
+
+
+def peak(action, folder):
+    """The most bytes that are allocated at once while it runs, by torch's profiler."""
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        action()
+    seen.export_chrome_trace(str(folder / "trace.json"))
+    trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    changes = [event for event in trace if event["name"] == "[memory]"]
+    now = most = 0
+    for change in sorted(changes, key=lambda event: event["ts"]):
+        now += change["args"]["Bytes"]
+        most = max(most, now)
+    return most
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=str)
+def dtype(request):
+    return request.param
+
+
+@pytest.mark.parametrize("variant", [TINY, FLUX_MINI], ids=lambda v: v.id)
+@pytest.mark.parametrize(("rows", "side"), [(1, 32), (4, 16)])
+def test_a_model_call_takes_what_is_said(tmp_path, variant, dtype, rows, side):
+    config, text = variant.transformer, variant.text.max_tokens
+    network = Transformer(config).to(dtype)
+    inputs = {
+        "img": torch.randn(rows, side**2, config.in_channels, dtype=dtype),
+        "img_ids": image_ids(side, side).expand(rows, -1, -1),
+        "txt": torch.randn(rows, text, config.context_in_dim, dtype=dtype),
+        "txt_ids": text_ids(text).expand(rows, -1, -1),
+        "t": torch.rand(rows),
+        "pooled": torch.randn(rows, config.vec_in_dim, dtype=dtype),
+        "guidance": torch.ones(rows) if config.guidance_embed else None,
+    }
+    said = call_bytes(config, dtype, rows * (side**2 + text))
+    assert 0.9 <= said / peak(lambda: network(**inputs), tmp_path) <= 1.2
+
+
+@pytest.mark.parametrize("variant", [TINY, FLUX_MINI], ids=lambda v: v.id)
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (64, 320)])
+def test_a_decode_takes_what_is_said(tmp_path, variant, dtype, height, width):
+    config = variant.autoencoder
+    network = Autoencoder(config).to(dtype)
+    scale = config.downscale
+    latents = torch.randn(1, config.latent_channels, height // scale, width // scale, dtype=dtype)
+    said = decode_bytes(config, dtype, height * width)
+    assert 0.95 <= said / peak(lambda: network.decode(latents), tmp_path) <= 1.3
+
+
+@pytest.mark.parametrize(
+    ("mult", "blocks"), [((1, 1, 1), 2), ((1, 4), 1), ((2, 1, 3), 1), ((1, 1), 3)]
+)
+def test_decoders_of_other_shapes_take_no_more_than_is_said(tmp_path, dtype, mult, blocks):
+    """Whichever level is the fullest."""
+    config = replace(
+        TINY.autoencoder, channels=16, channel_mult=mult, res_blocks=blocks, norm_groups=8
+    )
+    network = Autoencoder(config).to(dtype)
+    side = 128 // config.downscale
+    latents = torch.randn(1, config.latent_channels, side, side, dtype=dtype)
+    said = decode_bytes(config, dtype, 128**2)
+    assert 0.95 <= said / peak(lambda: network.decode(latents), tmp_path) <= 1.6
+
+
+def test_flux_1_in_bf16_at_1024x1024():
+    """By hand: the second upsampling has 512 + 256 channels at half the side, 4 x 256 at the whole
+    (two of them copies); of a model call, 19 x 3072 + 4096 numbers a token, and its rotations."""
+    bf16, pixels = torch.bfloat16, 1024**2
+    said = decode_bytes(FLUX_DEV.autoencoder, bf16, pixels)
+    assert said == ((768 // 4 + 4 * 256) * pixels + 16 * 128**2) * 2 == 2432.5 * 2**20
+    tokens = 64 * 64 + 512
+    per_token = (19 * 3072 + 4096) * 2 + 128 * 4
+    assert call_bytes(FLUX_DEV.transformer, bf16, tokens) == tokens * per_token  # 0.58 GB
+    assert picture_bytes(FLUX_DEV, bf16, pixels) == said
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.id)
+def test_the_footprint_grows_with_the_picture_and_with_the_numbers_width(variant):
+    sides = [variant.size_multiple * k for k in (1, 2, 4, 8)]
+    narrow, wide = (
+        [picture_bytes(variant, dtype, side**2) for side in sides]
+        for dtype in (torch.bfloat16, torch.float32)
+    )
+    assert narrow == sorted(set(narrow))
+    assert wide == pytest.approx([2 * size for size in narrow], rel=0.1)
