@@ -17,7 +17,10 @@ from flux1.settings import ServerSettings
 from flux1.store.accounts import Account
 
 EMAIL, PASSWORD = "first@example.com", "a long enough password"
-structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+structlog.configure(
+    processors=[structlog.processors.KeyValueRenderer()],
+    logger_factory=structlog.ReturnLoggerFactory(),
+)
 
 
 def settings_in(folder: Path) -> ServerSettings:

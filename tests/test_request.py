@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flux1.errors import RequestError
-from flux1.request import make_request
+from flux1.request import LoraUse, make_request
 from flux1.variants import FLUX_DEV, FLUX_MINI, FLUX_SCHNELL
 
 
@@ -93,3 +93,28 @@ def test_too_many_pixels_name_the_nearest_size_of_the_same_shape():
 def test_guidance_is_refused_where_the_network_has_no_such_input(variant):
     with pytest.raises(RequestError, match="would have no effect"):
         make_request(variant, "a fox", guidance=3.5)
+
+
+def test_loras_are_names_pairs_or_uses():
+    request = make_request(FLUX_DEV, "a fox", loras=["a", ("b", 0.5), LoraUse("c", -2)])
+    assert request.loras == (LoraUse("a", 1.0), LoraUse("b", 0.5), LoraUse("c", -2.0))
+    assert make_request(FLUX_DEV, "a fox").loras == ()
+
+
+@pytest.mark.parametrize(
+    ("loras", "words"),
+    [
+        ("x.safetensors", "is not a list"),
+        ([""], "'' is not a LoRA's name"),
+        ([3], "3 is not a LoRA's name"),
+        ([("a", "much")], "'much' is not a number"),
+        ([("a", 11)], "11 is not from -10 to 10; nearest: 10"),
+        ([("a", float("nan"))], "loras: nan"),
+        (["a", ("a", 0.5)], "'a' is there twice"),
+        ([str(k) for k in range(17)], "are 17, at most 16"),
+    ],
+)
+def test_bad_loras_are_named(loras, words):
+    with pytest.raises(RequestError, match="loras: ") as caught:
+        make_request(FLUX_DEV, "a fox", loras=loras)
+    assert words in str(caught.value)

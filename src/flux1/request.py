@@ -3,6 +3,7 @@
 import math
 import operator
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flux1.errors import RequestError, nearest
@@ -13,6 +14,19 @@ MAX_STEPS = 1000
 MAX_IMAGES = 100
 MAX_SEED = 2**63 - 1
 MAX_PROMPT_CHARACTERS = 32_000
+MAX_LORAS = 16
+MAX_LORA_SCALE = 10
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """A LoRA and how much of it: 1 is as trained, 0 none, less than 0 the opposite.
+
+    `name` is a loaded LoRA's name, or a file's path.
+    """
+
+    name: str
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class ImageRequest:
     seed: int
     num_images: int
     solver: str
+    loras: tuple[LoraUse, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,7 @@ def make_request(
     seed: int | None = None,
     num_images: int = 1,
     solver: str | None = None,
+    loras: Sequence[LoraUse | tuple[str, float] | str] = (),
 ) -> ImageRequest:
     """Fill in the variant's defaults and check every field.
 
@@ -124,7 +140,36 @@ def make_request(
         seed=seed,
         num_images=num_images,
         solver=solver,
+        loras=_loras(loras),
     )
+
+
+def _loras(given: Sequence[LoraUse | tuple[str, float] | str]) -> tuple[LoraUse, ...]:
+    """Names, pairs of name and scale, or uses; each LoRA once."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise RequestError(
+            "loras", f"{given!r} is not a list; for example [('x.safetensors', 0.8)]"
+        )
+    if len(given) > MAX_LORAS:
+        raise RequestError("loras", f"are {len(given)}, at most {MAX_LORAS} are taken")
+    uses = [_lora(one) for one in given]
+    for use in uses:
+        if sum(use.name == other.name for other in uses) > 1:
+            raise RequestError("loras", f"{use.name!r} is there twice; add up its scales")
+    return tuple(uses)
+
+
+def _lora(given: object) -> LoraUse:
+    match given:
+        case LoraUse(name, scale) | (name, scale):
+            pass
+        case _:
+            name, scale = given, 1.0
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise RequestError("loras", f"{name!r} is not a LoRA's name or file")
+    scale = _number("loras", scale)
+    _check_finite("loras", scale, -MAX_LORA_SCALE, MAX_LORA_SCALE)
+    return LoraUse(name, scale)
 
 
 def _check_text(field: str, text: object) -> None:

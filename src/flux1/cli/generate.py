@@ -12,7 +12,7 @@ import typer
 from flux1.cli.console import say, stderr
 from flux1.cli.options import Device, Dtype
 from flux1.errors import RequestError
-from flux1.request import SOLVERS, ImageRequest, make_request
+from flux1.request import SOLVERS, ImageRequest, LoraUse, make_request
 from flux1.variants import DEFAULT, VARIANTS
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ def generate(
             show_default="the model's",
         ),
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A LoRA's file, with :SCALE if not 1. May be given again.", metavar="FILE[:SCALE]"
+        ),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
@@ -103,13 +109,15 @@ def generate(
     request = make_request(
         source.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
         steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=count,
-        solver=solver,
+        solver=solver, loras=[_parse_lora(use) for use in lora or []],
     )  # fmt: skip
     targets = _targets(output, request)
 
     from flux1.pipeline.load import load_source
 
     pipeline = load_source(source, device=device, dtype=dtype)
+    for use in request.loras:
+        pipeline.load_lora(use.name)
     _check_storable(pipeline, request, targets[0])
     loaded = time.perf_counter()
     seeds = _draw(pipeline, request, targets, show=stderr().is_terminal and not (quiet or as_json))
@@ -183,16 +191,27 @@ def _draw(
 
 def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Recipe":
     from flux1 import __version__
-    from flux1.safety.provenance import Recipe
+    from flux1.safety.provenance import LoraRecord, Recipe
 
-    fields = {k: v for k, v in asdict(request).items() if k != "num_images"}
+    fields = {k: v for k, v in asdict(request).items() if k not in ("num_images", "loras")}
+    loaded = [(pipeline.loaded_lora(use.name), use.scale) for use in request.loras]
     return Recipe(
         **{**fields, "seed": seed},
+        loras=tuple(LoraRecord(at.path.name, scale, at.sha256[:12]) for at, scale in loaded),
         model_hash=pipeline.model_hash,
         device=str(pipeline.device),
         dtype=str(pipeline.dtype).removeprefix("torch."),
         version=__version__,
     )
+
+
+def _parse_lora(use: str) -> LoraUse:
+    """FILE, or FILE:SCALE."""
+    name, _, scale = use.rpartition(":")
+    try:
+        return LoraUse(name, float(scale)) if name else LoraUse(use)
+    except ValueError:  # a colon of the file's name
+        return LoraUse(use)
 
 
 def _parse_size(size: str | None) -> tuple[int | None, int | None]:

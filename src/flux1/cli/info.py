@@ -29,6 +29,10 @@ def info(
 
     table = Table(show_header=False, box=None)
     for name, value in asdict(recipe).items():
+        if name == "loras":
+            value = ", ".join(
+                f"{use.name}:{use.scale:g} (sha256 {use.sha256})" for use in recipe.loras
+            )
         if value not in (None, ""):
             table.add_row(Text(name, "bold"), Text(printable(str(value)), overflow="fold"))
     Console().print(table)
@@ -48,4 +52,6 @@ def command(recipe: "Recipe") -> str:
     for name in ("steps", "guidance", "true_cfg", "solver", "seed", "negative_prompt", "dtype"):
         if fields[name] not in (None, ""):
             words += [f"--{name.replace('_', '-')}", str(fields[name])]
+    for use in recipe.loras:
+        words += ["--lora", f"{use.name}:{use.scale!r}"]
     return shlex.join([*words, *(["--"] if recipe.prompt.startswith("-") else []), recipe.prompt])

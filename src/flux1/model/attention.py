@@ -17,9 +17,13 @@ class RMSNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
-        x32 = x.float()
-        normed = x32 * torch.rsqrt(x32.square().mean(dim=-1, keepdim=True) + 1e-6)
-        return normed.to(x.dtype) * self.scale
+        return unit_rms(x) * self.scale
+
+
+def unit_rms(x: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
+    """x / rms(x), computed in fp32, in x's dtype."""
+    x32 = x.float()
+    return (x32 * torch.rsqrt(x32.square().mean(dim=-1, keepdim=True) + 1e-6)).to(x.dtype)
 
 
 class QKNorm(nn.Module):

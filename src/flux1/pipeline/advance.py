@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from flux1.model.lora import taking
 from flux1.model.transformer import Transformer
 from flux1.pipeline.batch import batch, shape_of
 from flux1.pipeline.job import Job, Row
@@ -19,7 +20,7 @@ TOKENS_PER_CALL = 16_384
 def advance(jobs: Sequence[Job], transformer: Transformer) -> None:
     """Evaluate every job's rows and hand each its velocities, in the order of its rows.
 
-    Jobs may differ in everything: solver, step count, guidance, seed, time.
+    Jobs may differ in everything: solver, step count, guidance, seed, time, LoRAs.
     """
     for job, answers in zip(jobs, evaluate(jobs, transformer), strict=True):
         job.receive(answers)
@@ -54,6 +55,7 @@ def evaluate(
 def _call(rows: Sequence[Row], transformer: Transformer) -> Float[Tensor, "b image c"]:
     """One model call; the velocities come back to where the jobs' points lie."""
     weight = transformer.img_in.weight
-    with told_out_of_memory(f"denoising {len(rows)} x {len(rows[0].x)} image tokens"):
+    doing = f"denoising {len(rows)} x {len(rows[0].x)} image tokens"
+    with told_out_of_memory(doing), taking([row.loras for row in rows]):
         answers: Tensor = transformer(**batch(rows, weight.device, weight.dtype))
     return answers.to(rows[0].x.device)

@@ -11,18 +11,21 @@ from flux1.errors import Flux1Error
 from flux1.flow.guidance import Condition, Guidance
 from flux1.flow.path import denoised
 from flux1.flow.solvers import Steps
+from flux1.model.lora import Lora
 from flux1.pipeline.encode import Conditioning
 
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation: a point and the conditions to judge it under. `x` stays in fp32."""
+    """One evaluation: a point, the conditions to judge it under, and the LoRAs to judge it with,
+    each at its scale. `x` stays in fp32."""
 
     x: Float[Tensor, "image c"]
     t: float
     ids: Int[Tensor, "image 3"]
     conditioning: Conditioning
     guidance: float | None
+    loras: tuple[tuple[Lora, float], ...] = ()
 
 
 class Job:
@@ -38,6 +41,7 @@ class Job:
         guidance: Guidance,
         embedded_scale: float | None,
         ids: Int[Tensor, "image 3"],
+        loras: tuple[tuple[Lora, float], ...] = (),
     ) -> None:
         self.x: Float[Tensor, "image c"]
         self.t: float
@@ -45,13 +49,15 @@ class Job:
         self.evaluations = 0
         self.done = False
         self._steps, self._conditions, self._guidance = steps, conditions, guidance
-        self._embedded_scale, self._ids = embedded_scale, ids
+        self._embedded_scale, self._ids, self._loras = embedded_scale, ids, loras
         self.x, self.t = next(steps)
 
     def rows(self) -> list[Row]:
         """What to evaluate now: one row, or two under classifier-free guidance."""
         return [
-            Row(self.x, self.t, self._ids, self._conditions[name], self._embedded_scale)
+            Row(
+                self.x, self.t, self._ids, self._conditions[name], self._embedded_scale, self._loras
+            )
             for name in self._guidance.rows
         ]
 

@@ -20,7 +20,8 @@ from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
 from flux1.pipeline.job import Job
-from flux1.request import ImageRequest, make_request
+from flux1.pipeline.lora import LoadedLora, Loras
+from flux1.request import ImageRequest, LoraUse, make_request
 from flux1.variants import Variant
 
 
@@ -49,6 +50,9 @@ class FluxPipeline:
     model_hash: str
     origin: str
     _conditions: dict[str, Conditioning] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._loras = Loras(self.transformer)
 
     @classmethod
     def from_pretrained(
@@ -88,20 +92,38 @@ class FluxPipeline:
         seed: int | None = None,
         num_images: int = 1,
         solver: str | None = None,
+        loras: Sequence[LoraUse | tuple[str, float] | str] = (),
         callback: Callable[[Step], None] | None = None,
     ) -> Pictures:
         """Draw `num_images` pictures of `prompt`; picture k is that of seed + k drawn alone
         (to rounding: at most one of 255 levels apart).
 
-        What is left out takes the model's own defaults. `callback` is told of every step of
-        every picture; its `preview()` decodes the clean estimate. Raises RequestError.
+        What is left out takes the model's own defaults. `loras` are names of loaded LoRAs or files,
+        or pairs of that and a scale. `callback` is told of every step of every picture; its
+        `preview()` decodes the clean estimate. Raises RequestError, and for a LoRA's file
+        WeightsError.
         """
         request = make_request(
             self.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
             steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=num_images,
-            solver=solver,
+            solver=solver, loras=loras,
         )  # fmt: skip
         return self.draw(request, callback)
+
+    def load_lora(self, path: str | Path, name: str | None = None) -> LoadedLora:
+        """Read a LoRA's file and keep it ready under `name` (by default its path); a line says what
+        it touches. What had that name is replaced. Raises MissingWeightsError or WeightsError."""
+        name = str(path) if name is None else name
+        self._loras.load(Path(path), name)
+        return self._loras[name]
+
+    def unload_lora(self, name: str) -> None:
+        """Take a LoRA away: the pipeline is what it was before. RequestError if it is not there."""
+        self._loras.unload(name)
+
+    def loaded_lora(self, name: str) -> LoadedLora:
+        """RequestError if it is not there."""
+        return self._loras[name]
 
     def draw(
         self, request: ImageRequest, callback: Callable[[Step], None] | None = None
@@ -133,6 +155,7 @@ class FluxPipeline:
                 raise RequestError(
                     "model", f"the request is for {request.model}, this is {self.variant.id}"
                 )
+            self._loras.prepare(request.loras)
         seeds = [r.seed + k for r in requests for k in range(r.num_images)]
         owners = [r for r in requests for _ in range(r.num_images)]
         jobs = [self.start(r, seed) for r, seed in zip(owners, seeds, strict=True)]
@@ -147,7 +170,8 @@ class FluxPipeline:
                     yield Finished(i, seeds[i], self.decode(jobs[i].x, owners[i]))
 
     def start(self, request: ImageRequest, seed: int) -> Job:
-        """One image of a request, ready to advance: its noise, times, solver and conditions."""
+        """One image of a request, ready to advance: its noise, times, solver, conditions and LoRAs
+        (which must be loaded: RequestError)."""
         rows, columns = self._grid(request)
         channels = self.autoencoder.config.latent_channels
         noise = pack(initial_noise(seed, channels, 2 * rows, 2 * columns))[0]
@@ -163,6 +187,7 @@ class FluxPipeline:
             guidance,
             request.guidance,
             image_ids(rows, columns),
+            self._loras.taken(request.loras),
         )
 
     def encode(self, prompt: str) -> Conditioning:

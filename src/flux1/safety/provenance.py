@@ -25,6 +25,16 @@ _UNICODE = b"UNICODE\x00"
 
 
 @dataclass(frozen=True)
+class LoraRecord:
+    """A LoRA that took part: its file's name (not where it lay), its scale, and the first digits of
+    the file's sha256."""
+
+    name: str
+    scale: float
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that draws the same picture again."""
 
@@ -42,6 +52,7 @@ class Recipe:
     device: str
     dtype: str
     version: str
+    loras: tuple[LoraRecord, ...] = ()
 
 
 def format_for(path: Path) -> str:
