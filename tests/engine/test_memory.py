@@ -51,5 +51,8 @@ def test_a_container_has_what_its_limit_leaves(tmp_path, limit, expected):
     if limit is not None:
         (tmp_path / "memory.max").write_text(f"{limit}\n")
         (tmp_path / "memory.current").write_text(f"{700 * MIB}\n")
-        (tmp_path / "memory.stat").write_text(f"anon {500 * MIB}\ninactive_file {200 * MIB}\n")
+        (tmp_path / "memory.stat").write_text(
+            f"anon {500 * MIB}\ninactive_file {100 * MIB}\n"
+            f"active_file {60 * MIB}\nslab_reclaimable {40 * MIB}\n"
+        )
     assert host_memory(meminfo, tmp_path) == expected

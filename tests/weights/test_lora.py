@@ -292,6 +292,10 @@ def factors(name, rows=32, inputs=32, rank=2, suffix=("lora_down", "lora_up")):
          torch.ones(32, 3)}, "rank 2, its other half has 3"),
         ({"lycoris_proj_out.lokr_w1": torch.ones(4, 4), "lycoris_proj_out.lokr_w2":
          torch.ones(3, 8)}, "its factors make 12 x 32"),
+        ({"transformer.proj_out.lora_magnitude_vector": torch.ones(16),
+          "transformer.proj_out.diff_b": torch.ones(16)}, "a magnitude without its change"),
+        (factors("a_" * 200 + "x"), "would change nothing: no key of it is known"),  # at once
+        (factors("model." * 2000 + "x"), "would change nothing: no key of it is known"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_line(tensors, words, tmp_path):
@@ -323,6 +327,18 @@ def test_a_layer_that_a_file_holds_twice_counts_once(tmp_path):
     lora = read_lora(write(Made(twice), tmp_path / "x.safetensors"), weights()[0])
     assert [len(deltas) for deltas in lora.deltas.values()] == [1]
     assert all(name.startswith("lora_transformer_") for name in lora.unused)
+
+
+def test_rows_that_a_file_holds_twice_count_once(tmp_path):
+    """A fused layer, and one of its parts in another spelling."""
+    width = weights()[0].hidden_size
+    fused = factors("lora_unet_double_blocks_0_img_attn_qkv", 3 * width, width)
+    part = factors("transformer.transformer_blocks.0.attn.to_q", width, width,
+                   suffix=("lora_A", "lora_B"))  # fmt: skip
+    file = write(Made({**fused, **part}), tmp_path / "twice.safetensors")
+    lora = read_lora(file, weights()[0])
+    assert len(lora.deltas["double_blocks.0.img_attn.qkv"]) == 1
+    assert len(lora.unused) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)

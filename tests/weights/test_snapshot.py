@@ -5,20 +5,15 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import pytest
 
 from flux1.errors import MissingWeightsError
 from flux1.weights.snapshot import find_snapshot
+from hub import COMMIT, hub
 
 ALWAYS, EITHER = ("config.json", "preparation.json"), ("model.bin", "sub/model.bin")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def keep(cache, repository, files, ref="main", commit=COMMIT):
@@ -88,63 +83,6 @@ SITE = {
 }
 
 
-class Site(BaseHTTPRequestHandler):
-    """The three kinds of question that the library asks: which commit, which files, one file."""
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def do_GET(self):
-        path = urlsplit(self.path).path
-        self.server.asked.append((self.command, path))
-        parts = path.strip("/").split("/")
-        repository = "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
-        files = SITE.get(repository)
-        if repository == "ann/gated":
-            return self.answer(403, {"X-Error-Code": "GatedRepo"})
-        if files is None:
-            return self.answer(404, {"X-Error-Code": "RepoNotFound"})
-        if parts[0] == "api" and parts[4] == "revision":
-            if parts[5] != "main":
-                return self.answer(404, {"X-Error-Code": "RevisionNotFound"})
-            return self.answer(200, {}, json.dumps({"id": repository, "sha": COMMIT}).encode())
-        if parts[0] == "api":
-            listed = [
-                {"type": "file", "path": name, "size": len(content),
-                 "oid": sha1(content).hexdigest()}
-                for name, content in files.items()
-            ]  # fmt: skip
-            return self.answer(200, {}, json.dumps(listed).encode())
-        content = files["/".join(parts[4:])]
-        headers = {"ETag": f'"{sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        return self.answer(200, headers, content)
-
-    def answer(self, status, headers, content=b""):
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def site() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 SCRIPT = f"""
 import json, sys
 from flux1.errors import MissingWeightsError
@@ -170,10 +108,10 @@ def look_up(address, cache, *names):
 
 def test_what_is_not_in_the_cache_is_downloaded_and_no_more(tmp_path):
     names = ["ann/both", "ann/sub", "ann/torch", "ann/both@v9", "bob/net", "ann/gated"]
-    with site() as server:
-        address = f"http://127.0.0.1:{server.server_port}"
+    with hub(SITE, gated=("ann/gated",)) as server:
+        address = server.address
         both, sub, torch, revision, unknown, gated = look_up(address, tmp_path, *names)
-        got = {path.split(f"/{COMMIT}/")[1] for kind, path in server.asked if "/resolve/" in path}
+        got = {path.split(f"/{COMMIT}/")[1] for _, path, _ in server.asked if "/resolve/" in path}
         server.asked.clear()
         assert look_up(address, tmp_path, *names[:2]) == [both, sub]
         assert server.asked == []  # they are in the cache by now
@@ -191,8 +129,8 @@ def test_what_is_not_in_the_cache_is_downloaded_and_no_more(tmp_path):
 
 
 def test_where_the_site_is_out_of_reach_that_is_said(tmp_path):
-    with site() as server:
-        address = f"http://127.0.0.1:{server.server_port}"
+    with hub(SITE, gated=("ann/gated",)) as server:
+        address = server.address
     (found,) = look_up(address, tmp_path, "ann/both")  # nobody answers there any more
     assert found == {
         "error": "ann/both is not (or not whole) in Hugging Face's cache, and that site is out of "

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flux1.cli.console import say, stderr
-from flux1.cli.options import Device, Dtype
+from flux1.cli.options import Device, Dtype, parse_lora
 from flux1.errors import RequestError
-from flux1.request import SOLVERS, ImageRequest, LoraUse, make_request
+from flux1.request import SOLVERS, ImageRequest, make_request
 from flux1.variants import DEFAULT, VARIANTS
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def generate(
         typer.Option(
             "-m",
             "--model",
-            help="Model name (see `flux1 models`) or a folder.",
+            help="Model name (see `flux1 models`), or a folder or file of weights.",
             autocompletion=_complete_model,
         ),
     ] = DEFAULT.id,
@@ -109,12 +109,15 @@ def generate(
     request = make_request(
         source.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
         steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=count,
-        solver=solver, loras=[_parse_lora(use) for use in lora or []],
+        solver=solver, loras=[parse_lora(use) for use in lora or []],
     )  # fmt: skip
     targets = _targets(output, request)
 
     from flux1.pipeline.load import load_source
+    from flux1.weights.lora import read_lora
 
+    for use in request.loras:  # what is wrong with one is said before a model is loaded
+        read_lora(Path(use.name), source.variant.transformer)
     pipeline = load_source(source, device=device, dtype=dtype)
     for use in request.loras:
         pipeline.load_lora(use.name)
@@ -203,15 +206,6 @@ def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Reci
         dtype=str(pipeline.dtype).removeprefix("torch."),
         version=__version__,
     )
-
-
-def _parse_lora(use: str) -> LoraUse:
-    """FILE, or FILE:SCALE."""
-    name, _, scale = use.rpartition(":")
-    try:
-        return LoraUse(name, float(scale)) if name else LoraUse(use)
-    except ValueError:  # a colon of the file's name
-        return LoraUse(use)
 
 
 def _parse_size(size: str | None) -> tuple[int | None, int | None]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from flux1.engine.budgets import Budgets
 from flux1.engine.desk import Desk, Listener
 from flux1.engine.memory import Memory, device_memory
-from flux1.engine.rooms import Rooms
 from flux1.engine.scheduler import Picture, Scheduler
 from flux1.engine.worker import Worker
 from flux1.errors import RequestError, UnknownModelError, nearest
@@ -57,8 +57,8 @@ class Engine:
         self._pipelines = dict(pipelines)
         scheduler = Scheduler(settings.tokens_per_call, settings.max_running)
         self._desk = Desk(scheduler, settings.max_waiting, settings.max_wait_seconds)
-        self._rooms = Rooms(self._pipelines, memory)
-        self._worker = Worker(self._desk, self._pipelines, self._rooms, settings.tokens_per_call)
+        self._budgets = Budgets(self._pipelines, memory)
+        self._worker = Worker(self._desk, self._pipelines, self._budgets, settings.tokens_per_call)
 
     def submit(self, order: Order, listener: Listener) -> None:
         """Take an order in; `listener` is told Queued, Started, its Previews, and how each picture
@@ -71,7 +71,7 @@ class Engine:
         if not 0 < order.weight < math.inf:
             raise RequestError("weight", f"{order.weight} is not a positive number; usual: 1")
         turns = self._turns(order)
-        self._rooms.check(order)
+        self._budgets.check(order)
         self._desk.take(order, turns, listener)
 
     def cancel(self, order_id: str) -> bool:
@@ -102,7 +102,7 @@ class Engine:
             failures=tally.failures,
             model_calls=tally.model_calls,
             alive=self._worker.alive,
-            memory_free=self._rooms.free(),
+            memory_free=self._budgets.free(),
         )
 
     def close(self, patience_s: float) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+_DROPPABLE = ("active_file", "inactive_file", "slab_reclaimable")  # caches, as MemAvailable has it
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -15,9 +17,13 @@ class Memory:
 
 
 def device_memory(device: torch.device) -> Memory | None:
-    """None where it cannot be known: it is on CUDA, and for a CPU on Linux."""
+    """None where it cannot be known: it is on CUDA (unless the driver has failed), and for a CPU on
+    Linux."""
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
+        try:
+            free, total = torch.cuda.mem_get_info(device)
+        except RuntimeError:  # what it is, the next model call says
+            return None
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return Memory(free + cached, total)
     return host_memory() if device.type == "cpu" else None
@@ -35,6 +41,7 @@ def host_memory(
     limit = group / "memory.max"
     if limit.exists() and (most := limit.read_text().strip()) != "max":
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
-        free, total = min(free, int(most) - used), min(total, int(most))
+        droppable = sum(int(stat[kind]) for kind in _DROPPABLE if kind in stat)
+        used = int((group / "memory.current").read_text()) - droppable
+        free, total = min(free, max(0, int(most) - used)), min(total, int(most))
     return Memory(free, total)

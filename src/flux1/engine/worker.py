@@ -19,8 +19,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from flux1.engine.budgets import Budgets
 from flux1.engine.desk import Desk, Drawing
-from flux1.engine.rooms import Rooms
 from flux1.errors import EngineError, Flux1Error
 from flux1.events import Failed, Finished, Preview
 from flux1.flow.solvers import EVALUATIONS_PER_STEP
@@ -63,10 +63,10 @@ class Worker:
         self,
         desk: Desk,
         pipelines: Mapping[str, FluxPipeline],
-        rooms: Rooms,
+        budgets: Budgets,
         tokens_per_call: int,
     ) -> None:
-        self._desk, self._pipelines, self._rooms = desk, pipelines, rooms
+        self._desk, self._pipelines, self._budgets = desk, pipelines, budgets
         self._tokens_per_call = tokens_per_call
         self._to_decode: SimpleQueue[_Show | None] = SimpleQueue()
         on_cpu = any(p.device.type == "cpu" for p in pipelines.values())
@@ -133,7 +133,7 @@ class Worker:
         """Each job's velocities, in as few model calls as tokens and memory allow."""
         first, network = drawings[0].turn, self._pipeline(drawings[0]).transformer
         rows = sum(drawing.turn.rows for drawing in drawings)
-        with self._rooms.call(first.model, rows, first.row_tokens, self._tokens_per_call) as most:
+        with self._budgets.call(first.model, rows, first.row_tokens, self._tokens_per_call) as most:
             began = time.monotonic()
             answers = evaluate(jobs, network, most)
             took = time.monotonic() - began
@@ -171,7 +171,7 @@ class Worker:
 
     def _picture(self, show: _Show) -> Image:
         request = show.drawing.order.request
-        with self._rooms.decode(request):
+        with self._budgets.decode(request):
             return self._pipeline(show.drawing).decode(show.tokens, request)
 
     def _tell(self) -> None:

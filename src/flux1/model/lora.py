@@ -44,7 +44,8 @@ class Lora:
             for name, layer in self._layers.items()
         }  # before the first is hung: a failure leaves nothing behind
         for name, layer in self._layers.items():
-            _beside(layer).loras[self] = placed[name]
+            branches = _beside(layer)
+            branches.loras = {**branches.loras, self: placed[name]}
 
     @property
     def attached(self) -> bool:
@@ -54,7 +55,7 @@ class Lora:
         """Take every branch away. The layers are as if they had never been."""
         for layer in self._layers.values():
             branches = _beside(layer)
-            del branches.loras[self]
+            branches.loras = {lora: d for lora, d in branches.loras.items() if lora is not self}
             if not branches.loras:
                 branches.remove()
         self._layers = {}
@@ -110,7 +111,7 @@ class _Beside:
     """The branches at one layer: hung there with the first LoRA, gone with the last."""
 
     def __init__(self, layer: nn.Module) -> None:
-        self.loras: dict[Lora, Sequence[Delta]] = {}
+        self.loras: dict[Lora, Sequence[Delta]] = {}  # replaced, not changed: a call may be reading
         self._layer = layer
         self._x: Tensor | None = None
         self._handles = [

@@ -134,8 +134,8 @@ class LinearDelta:
             return replace(self, change=change, bias=bias, magnitude=None)
         rows = _weight_of(layer)[self.start : self.stop].float()
         changed = rows + self._turned(self.change.dense().to(rows.device), 0)
-        gain = self._gain(changed).to(device, dtype)
-        return WithGain(self.start, self.stop, change, bias, None, self.swapped, gain=gain)
+        more = (self._gain(changed) - 1).to(device, dtype)
+        return WithGain(self.start, self.stop, change, bias, None, self.swapped, more=more)
 
     def _gain(self, changed: Float[Tensor, "n_out n_in"]) -> Float[Tensor, "m n"]:
         assert self.magnitude is not None
@@ -149,27 +149,28 @@ class LinearDelta:
 
 @dataclass(frozen=True)
 class WithGain(LinearDelta):
-    """A DoRA beside its layer: gain * (W + D) - W, where the gain needs W only once, here."""
+    """A DoRA beside its layer: gain * (W + D) - W = D + more * (W + D), where more = gain - 1 needs
+    W only once, here. Gains are near 1: kept as they are, bfloat16 would lose what they do."""
 
     reads_plain: ClassVar[bool] = True
-    gain: Float[Tensor, "m n"] | None = None
+    more: Float[Tensor, "m n"] | None = None
 
     def output(
         self, x: Float[Tensor, "... n_in"], plain: Float[Tensor, "... all"], layer: nn.Module
     ) -> Float[Tensor, "... n_out"]:
-        assert self.gain is not None
+        assert self.more is not None
         assert self.change is not None
         rows = slice(self.start, self.stop)
         own_bias = getattr(layer, "bias", None)
         offset = 0.0 if own_bias is None else own_bias[rows]
-        if self.gain.shape[1] == 1:
-            gain = self.gain[:, 0]
-            out = gain * self._turned(self.change(x), -1) + (gain - 1) * (plain[..., rows] - offset)
+        out = self._turned(self.change(x), -1)
+        if self.more.shape[1] == 1:
+            out = out + self.more[:, 0] * (out + plain[..., rows] - offset)
         else:
-            gain = self.gain[0]
+            further = self.more[0] * x
             # `forward`, not a call: the branches hang on calls
-            moved = layer.forward((gain - 1) * x)[..., rows] - offset
-            out = self._turned(self.change(gain * x), -1) + moved
+            moved = layer.forward(further)[..., rows] - offset
+            out = out + self._turned(self.change(further), -1) + moved
         return out if self.bias is None else out + self.bias
 
 

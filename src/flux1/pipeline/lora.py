@@ -5,6 +5,7 @@ model call; so loading, swapping and unloading rebuild nothing.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,15 @@ _log = logging.getLogger("flux1")
 
 @dataclass(frozen=True)
 class LoadedLora:
-    """A LoRA in place. `about` is the line that was said when it was loaded."""
+    """A LoRA in place, from the file or folder that was `given`. `about` is the line that was said
+    when it was loaded."""
 
+    given: Path
     path: Path
     sha256: str
     about: str
     branches: Lora
+    state: tuple[int, int]  # of the file when it was read: time of its last change, size
 
 
 class Loras:
@@ -47,6 +51,7 @@ class Loras:
 
         MissingWeightsError, or WeightsError if it does not fit the transformer or changes nothing.
         """
+        state = _state(path)
         found = read_lora(path, self._transformer.config)
         if found.wide:
             raise WeightsError(
@@ -56,7 +61,7 @@ class Loras:
         branches = Lora(self._transformer, found.deltas, weight.device, weight.dtype)
         if name in self._loaded:
             self.unload(name)
-        self._loaded[name] = LoadedLora(found.path, found.sha256, str(found), branches)
+        self._loaded[name] = LoadedLora(path, found.path, found.sha256, str(found), branches, state)
         _log.warning("%s", found)
 
     def unload(self, name: str) -> None:
@@ -65,15 +70,15 @@ class Loras:
         del self._loaded[name]
 
     def prepare(self, uses: Sequence[LoraUse]) -> None:
-        """Load those that are files and not loaded yet. Errors of `load`."""
+        """Load those that are files and not loaded yet, or were written since. Errors of `load`."""
         for use in uses:
-            if use.name not in self._loaded:
-                path = Path(use.name)
-                if not path.exists():
-                    close = nearest(use.name, self._loaded)
-                    raise RequestError(
-                        "loras", f"no LoRA {use.name!r} is loaded{close}, and no such file is there"
-                    )
+            path, loaded = Path(use.name), self._loaded.get(use.name)
+            if loaded is None and not os.path.exists(path):  # false for what no file can be called
+                close = nearest(use.name, self._loaded)
+                raise RequestError(
+                    "loras", f"no LoRA {use.name!r} is loaded{close}, and no such file is there"
+                )
+            if loaded is None or (path == loaded.given and loaded.state != _state(path)):
                 self.load(path, use.name)
 
     def taken(self, uses: Sequence[LoraUse]) -> tuple[tuple[Lora, float], ...]:
@@ -83,3 +88,12 @@ class Loras:
         """
         found = [(self[use.name].branches, use.scale) for use in uses]
         return tuple((branches, scale) for branches, scale in found if scale)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What tells that a file was written again; (0, 0) if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

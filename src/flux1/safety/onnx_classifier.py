@@ -6,7 +6,7 @@ Import it inside functions only: `onnxruntime` comes with the `serve` extra.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -30,7 +30,10 @@ _LABELS = {
 
 
 class _Config(BaseModel):
+    """`problem_type`: labels that exclude each other, whose shares a softmax gives."""
+
     id2label: dict[int, str]
+    problem_type: Literal["single_label_classification"] | None = None
 
 
 class _Size(BaseModel, extra="forbid"):

@@ -18,8 +18,8 @@ class Allowance:
 
     def hit(self, caller: Caller) -> dict[str, str]:
         """Count a request as come; the rate-limit headers (Problem 429)."""
-        self._meter.hit(caller.account.id, Limits.of(self._parts.settings, None))
-        return self._meter.hit(caller.id, caller.limits)
+        headers = self._meter.hit(caller.account.id, Limits.of(self._parts.settings, None))
+        return headers if caller.key is None else self._meter.hit(caller.key.id, caller.limits)
 
     async def open(self, ask: Ask, caller: Caller) -> None:
         """Count a request as open, and its pictures as today's (Problem 429)."""

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from flux1.errors import BlockedError, CancelledError, Flux1Error, StoreError
+from flux1.errors import BlockedError, CancelledError, EngineError, Flux1Error, StoreError
 from flux1.events import Failed, Finished, OrderEvent, Preview, Queued, Started
 from flux1.request import Order
 from flux1.safety.verdict import Verdict
@@ -130,6 +130,11 @@ class Generation:
         except Flux1Error as error:
             await self._end(opened, error)
             raise
+        except Exception as failure:  # a device that has failed, for one: the request must not hang
+            log.exception("the engine did not take a request", job=opened.job.id)
+            error = EngineError(f"the engine failed: {type(failure).__name__}; the log says more")
+            await self._end(opened, error)
+            raise error from failure
 
     def find(self, job_id: str) -> OpenJob | None:
         """The open work of a request, if it is open here."""

@@ -19,6 +19,7 @@ from flux1.model.lora_changes import Delta
 from flux1.weights import lora_names
 from flux1.weights.lazy import LazyTensors, StoredTensors
 from flux1.weights.lora_layers import PEFT_STEM, LayerReader, is_zero
+from flux1.weights.lora_names import Target
 from flux1.weights.model_files import sha256
 from flux1.weights.names import listed
 from flux1.weights.open import open_tensors
@@ -98,16 +99,19 @@ def _read(file: Path, tensors: StoredTensors, config: TransformerConfig) -> Lora
     groups, unused = _grouped([name for name in names if not lora_names.is_text(name)], config)
     reader = LayerReader(file, tensors)
     deltas: dict[str, list[Delta]] = defaultdict(list)
-    taken: set[tuple[str, int, int]] = set()
-    # some files hold a layer twice, in two spellings: then the one with dots counts
+    taken: dict[str, list[Target]] = defaultdict(list)
+    # some files hold rows twice, in two spellings: then the one with dots counts
     for layer in sorted(groups, key=lambda layer: ("." not in layer, layer)):
         target = lora_names.targets(config)[lora_names.bare(layer)]
-        place = (target.module, target.start, target.stop)
-        delta = None if place in taken else reader.delta(layer, target, groups[layer])
+        twice = any(
+            target.start < other.stop and other.start < target.stop
+            for other in taken[target.module]
+        )
+        delta = None if twice else reader.delta(layer, target, groups[layer])
         if delta is None:
             unused += groups[layer].values()
             continue
-        taken.add(place)
+        taken[target.module].append(target)
         deltas[target.module].append(delta)
     kept = {
         module: tuple(delta for delta in found if not is_zero(delta))

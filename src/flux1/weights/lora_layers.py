@@ -32,6 +32,7 @@ from flux1.weights.safetensors import read_json
 PEFT_METADATA = "lora_adapter_metadata"  # diffusers' key for PEFT's configuration
 PEFT_STEM, PEFT_CONFIG = "adapter_model", "adapter_config.json"  # the files that PEFT saves
 WIDER = "img_in"  # a control LoRA's reads a control picture beside the noise
+LARGEST_NUMBER = 1e30
 Roles = Mapping[str, str]  # what a tensor is of its layer, to the tensor's name
 
 
@@ -49,6 +50,8 @@ class LayerReader:
         if "set" in roles:
             return None
         change, bias = self._change(layer, target, roles), self._bias(layer, target, roles)
+        if change is None and "magnitude" in roles:
+            raise WeightsError(f"{roles['magnitude']}: a magnitude without its change")
         if change is None and bias is None:
             return None
         inputs = change.down.shape[1] if isinstance(change, LowRank) else target.inputs
@@ -257,4 +260,6 @@ def _is_end(pattern: str, module: str) -> bool:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a number from a file can be computed with; its integers may have any length."""
+    small = isinstance(value, (int, float)) and abs(value) < LARGEST_NUMBER  # false for nan
+    return small and not isinstance(value, bool)

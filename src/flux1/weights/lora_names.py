@@ -55,10 +55,10 @@ DIALECTS = (
 OTHERS = (
     ("Stable Diffusion", re.compile(r"(lora_)?unet[._](down|up|mid|input|output|middle)_blocks?")),
     ("Stable Diffusion XL", re.compile(r"lora_te2_text_model_")),
-    ("Stable Diffusion 3", re.compile(r"(\w+[._])*joint_blocks[._]")),
+    ("Stable Diffusion 3", re.compile(r"(?:.*[._])?joint_blocks[._]")),
     ("FLUX.2", re.compile(r".*(double|single)_stream_modulation")),
     ("Qwen-Image", re.compile(r".*transformer_blocks[._]\d+[._](img|txt)_mlp[._]net")),
-    ("Wan", re.compile(r"(\w+[._])*blocks[._]\d+[._](self|cross)_attn[._][qkvo]\b")),
+    ("Wan", re.compile(r"(?:.*[._])?blocks[._]\d+[._](self|cross)_attn[._][qkvo]\b")),
 )
 ALGORITHMS = (
     ("DoRA", re.compile(r"\.dora_scale$|\.lora_magnitude_vector")),
@@ -129,9 +129,8 @@ def is_text(name: str) -> bool:
 
 def bare(layer: str) -> str:
     """A layer's name without the prefixes of its dialect."""
-    for prefix in PREFIXES:
-        if layer.startswith(prefix):
-            return bare(layer.removeprefix(prefix))
+    while prefix := next((prefix for prefix in PREFIXES if layer.startswith(prefix)), None):
+        layer = layer.removeprefix(prefix)
     return layer
 
 

@@ -29,7 +29,10 @@ class MappedFile:
         """The tensor whose bytes begin at `start`. WeightsError if the file ends before it does."""
         size = math.prod(shape) * dtype.itemsize
         if size == 0:
-            return torch.empty(shape, dtype=dtype)
+            try:
+                return torch.empty(shape, dtype=dtype)
+            except RuntimeError as failure:  # sides whose product is too large, before the nought
+                raise WeightsError(f"{self._path}: claims a tensor of {shape}") from failure
         skipped = start % mmap.ALLOCATIONGRANULARITY
         try:
             pages = mmap.mmap(

@@ -76,6 +76,8 @@ def _stored(found: Mapping[str, Any], limit: int, path: Path) -> Iterator[tuple[
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             continue  # a trainer's step count and the like
+        if tensor.is_nested or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise WeightsError(f"{path}: {name} is no plain tensor")
         stored = in_memory(tensor)
         if stored.size > limit:
             raise WeightsError(f"{path}: {name} claims {stored.size} bytes, the file has {limit}")

@@ -150,7 +150,7 @@ def within(folder: Path, file: Path) -> Path:
     home = folder.resolve()
     allowed = [home]
     if "snapshots" in home.parts:
-        repository = home.parents[len(home.parts) - home.parts.index("snapshots") - 1]
+        repository = home.parents[home.parts[::-1].index("snapshots")]
         allowed.append(repository / "blobs")
     target = file.resolve()
     if not any(target.is_relative_to(place) for place in allowed):
@@ -187,7 +187,7 @@ def write_tensors(
     writes several in no fixed order). OutputError if the place cannot be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with _beside(file) as partial_file:
+    with beside(file) as partial_file:
         partial_file.touch()
         mode = partial_file.stat().st_mode
         save_file(tensors, partial_file, dict(metadata or {"format": "pt"}))
@@ -221,7 +221,7 @@ def write_sharded(
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:
     """Write JSON beside `file`, then rename. OutputError if the place cannot be written."""
-    with _beside(file) as partial_file:
+    with beside(file) as partial_file:
         partial_file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
@@ -239,7 +239,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _beside(file: Path) -> Iterator[Path]:
+def beside(file: Path) -> Iterator[Path]:
     """A place next to `file` to write to; renamed to `file` at the end, gone after a failure."""
     partial_file = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:

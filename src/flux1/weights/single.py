@@ -18,10 +18,10 @@ from flux1.weights.parts import TITLES, Kind, open_part, split
 from flux1.weights.safetensors import within
 from flux1.weights.shapes import autoencoder_shape, clip_shape, t5_shape, transformer_shape
 
-STEMS: dict[Kind, tuple[str, ...]] = {  # what such files are called
+STEMS: dict[Kind, tuple[str, ...]] = {  # what such files are called, the most exact first
     "autoencoder": ("ae", "flux_ae*", "flux*vae*"),
     "clip": ("clip_l*",),
-    "t5": ("t5xxl*", "t5-v1_1-xxl*"),
+    "t5": ("t5xxl_fp16*", "t5xxl_bf16*", "t5xxl*", "t5-v1_1-xxl*"),
 }
 USUAL: dict[Kind, str] = {  # what to ask for when there is none
     "autoencoder": "ae.safetensors",
@@ -98,17 +98,14 @@ def _beside(kind: Kind, places: Sequence[Path]) -> Path | None:
         if (usual / "config.json").is_file():
             return within(place, usual)
         for folder in (place, *(place / name for name in FOLDERS[kind])):
-            files = sorted(
-                file
-                for stem in STEMS[kind]
-                for file in folder.glob(f"{stem}.*")
-                if file.suffix in SUFFIXES and file.is_file()
-            )
-            if len(files) > 1:
-                names = ", ".join(file.name for file in files)
-                raise WeightsError(f"{folder}: holds {names}: each {TITLES[kind]}; keep one")
-            if files:
-                return within(folder, files[0])
+            for stem in STEMS[kind]:
+                known = (file for file in folder.glob(f"{stem}.*") if file.suffix in SUFFIXES)
+                files = sorted(file for file in known if file.is_file())
+                if len(files) > 1:
+                    names = ", ".join(file.name for file in files)
+                    raise WeightsError(f"{folder}: holds {names}: each {TITLES[kind]}; keep one")
+                if files:
+                    return within(folder, files[0])
     return None
 
 

@@ -145,6 +145,8 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> RequestList:
     """Your requests, newest first."""
+    generation: Generation = request.app.state.generation
+    progress = {job.job.id: generation.progress(job.job.id) for job in generation.open_jobs()}
     jobs = await run_in_threadpool(
         lambda: parts_of(request).store.jobs.search(
             account_id=caller.account.id,
@@ -154,10 +156,9 @@ async def search(
             limit=limit,
         )
     )
-    generation: Generation = request.app.state.generation
     following = jobs[-1].cursor if len(jobs) == limit else None
     return RequestList(
-        data=[request_data(request, job, generation.progress(job.id)) for job in jobs],
+        data=[request_data(request, job, progress.get(job.id)) for job in jobs],
         next=following,
     )
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from flux1.engine.memory import Memory
-from flux1.errors import EngineError, OverloadedError, RequestError
+from flux1.errors import OverloadedError, RequestError
 from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import ImageRequest, Order
@@ -27,43 +27,39 @@ SHARE = 0.9
 RETRY_S = 30.0  # after which memory that others hold may be free again
 
 
-class Room:
+class Budget:
     """One device's memory, beside the models that lie in it."""
 
     def __init__(self, read: Callable[[], Memory | None], held: int) -> None:
         self._read, self._held = read, held
         self._next, self._changed = Lock(), Condition()
-        self._taken = self._idle = 0
+        self._taken = 0
 
     def most(self) -> int:
         """What one stage may take on a device that nobody else uses."""
         memory = self._read()
         return sys.maxsize if memory is None else int(SHARE * (memory.total - self._held))
 
-    def free(self) -> int:
-        """What one stage may take at the moment, if no other runs."""
-        with self._changed:
-            memory = self._read()
-            if memory is None:
-                return sys.maxsize
-            # Of what is taken, an unknown part is used by now. So this is exact when nothing is
-            # taken, and else the most that there can be.
-            seen = memory.free + self._taken
-            self._idle = min(self._idle, seen) if self._taken else seen
-            return int(SHARE * self._idle)
+    def now(self) -> int:
+        """What may be taken at this moment, beside the stages that run."""
+        memory = self._read()
+        return sys.maxsize if memory is None else int(SHARE * memory.free)
+
+    def soon(self) -> int:
+        """The most that there can be when the stages that run have ended."""
+        memory = self._read()
+        return sys.maxsize if memory is None else int(SHARE * (memory.free + self._taken))
 
     @contextmanager
     def take(self, size: int) -> Iterator[None]:
         """Wait until so many bytes fit beside what others have taken; who asks first goes first.
 
-        EngineError if they do not fit even alone.
+        Of what is taken an unknown part is used already, and so missing twice: stages run one
+        after the other rather than be short. A stage that is alone runs in any case; should memory
+        be too little, the allocator says so.
         """
         with self._next, self._changed:
-            self._changed.wait_for(lambda: not self._taken or self._taken + size <= self.free())
-            if not self._taken and size > self.free():
-                raise EngineError(
-                    f"out of memory: this takes {_shown(size)}, {_shown(self.free())} are free"
-                )
+            self._changed.wait_for(lambda: not self._taken or self._taken + size <= self.now())
             self._taken += size
         try:
             yield
@@ -73,7 +69,7 @@ class Room:
                 self._changed.notify_all()
 
 
-class Rooms:
+class Budgets:
     """The devices of an engine's models, and what drawing takes of them."""
 
     def __init__(
@@ -83,29 +79,29 @@ class Rooms:
     ) -> None:
         self._pipelines, self._read = pipelines, read
         devices = {pipeline.device for pipeline in pipelines.values()}
-        self._rooms = {
-            device: Room(partial(read, device), _held(pipelines, device)) for device in devices
+        self._budgets = {
+            device: Budget(partial(read, device), _held(pipelines, device)) for device in devices
         }
 
     def check(self, order: Order) -> None:
         """RequestError for pictures that never fit, OverloadedError for those that do not now
         (unless they were promised)."""
         request, pipeline = order.request, self._pipelines[order.request.model]
-        room = self._rooms[pipeline.device]
+        budget = self._budgets[pipeline.device]
         variant, dtype = pipeline.variant, pipeline.dtype
         needs = picture_bytes(variant, dtype, request.width * request.height)
         wish = f"{request.width}x{request.height} takes {_shown(needs)} of memory"
-        if needs > (most := room.most()):
+        if needs > (most := budget.most()):
             fits = _largest(variant, dtype, request, most)
             raise RequestError(
                 "size", f"{wish}, this device has {_shown(most)} beside the models; {fits}"
             )
-        if not order.promised and needs > (free := room.free()):
+        if not order.promised and needs > (free := budget.soon()):
             raise OverloadedError(f"{wish}, {_shown(free)} are free at the moment", RETRY_S)
 
     def free(self) -> int | None:
         """What could be taken now (of the fullest device), None if it cannot be known."""
-        found = [self._read(device) for device in self._rooms]
+        found = [self._read(device) for device in self._budgets]
         return min((memory.free for memory in found if memory is not None), default=None)
 
     @contextmanager
@@ -113,10 +109,10 @@ class Rooms:
         """Room for evaluating so many rows. Gives the tokens that may share a call: `most_tokens`
         or, where memory is short, fewer, but one row's at least."""
         pipeline = self._pipelines[model]
-        room = self._rooms[pipeline.device]
+        budget = self._budgets[pipeline.device]
         row = call_bytes(pipeline.variant.transformer, pipeline.dtype, row_tokens)
-        at_once = max(1, min(rows, most_tokens // row_tokens, room.free() // row))
-        with room.take(at_once * row):
+        at_once = max(1, min(rows, most_tokens // row_tokens, budget.now() // row))
+        with budget.take(at_once * row):
             yield at_once * row_tokens
 
     @contextmanager
@@ -125,7 +121,7 @@ class Rooms:
         pipeline = self._pipelines[request.model]
         pixels = request.width * request.height
         size = decode_bytes(pipeline.variant.autoencoder, pipeline.dtype, pixels)
-        with self._rooms[pipeline.device].take(size):
+        with self._budgets[pipeline.device].take(size):
             yield
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from flux1.engine.budgets import RETRY_S, SHARE, Budget
 from flux1.engine.engine import Engine, EngineSettings
 from flux1.engine.memory import Memory
-from flux1.engine.rooms import RETRY_S, SHARE, Room
-from flux1.errors import EngineError, OverloadedError, RequestError
+from flux1.errors import OverloadedError, RequestError
 from flux1.events import Failed, Finished
 from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
 from flux1.request import Order, make_request
@@ -72,7 +72,7 @@ def apart(picture, other):
     return np.abs(np.asarray(picture).astype(int) - np.asarray(other).astype(int)).max()
 
 
-# --- a room -------------------------------------------------------------------------------------
+# --- a budget -------------------------------------------------------------------------------------
 
 
 class Asked(Device):
@@ -91,14 +91,14 @@ def asked():
 
 
 def test_what_does_not_fit_beside_others_waits_for_them(asked):
-    room = Room(asked, held=0)
+    budget = Budget(asked, held=0)
 
     def enter():
-        with room.take(41):
+        with budget.take(41):
             pass
 
-    with ThreadPoolExecutor(1) as pool, room.take(40):
-        with room.take(20):
+    with ThreadPoolExecutor(1) as pool, budget.take(40):
+        with budget.take(20):
             asked.asked.clear()
             waits = pool.submit(enter)
             assert asked.asked.wait(PATIENCE)
@@ -106,23 +106,22 @@ def test_what_does_not_fit_beside_others_waits_for_them(asked):
         waits.result(PATIENCE)  # it fits beside the other
 
 
-def test_what_does_not_fit_even_alone_is_an_error_not_a_wait():
-    room = Room(Device(free=leaving(100 * 2**20)), held=0)
-    with pytest.raises(EngineError, match=r"this takes 101\.0 MiB, 100\.0 MiB are free"):
-        room.take(101 * 2**20).__enter__()
-    with room.take(100 * 2**20):
-        pass
+def test_a_stage_that_is_alone_runs_though_the_reading_says_no():
+    """A reading may be of a bad moment; the allocator knows."""
+    budget = Budget(Device(free=leaving(100)), held=0)
+    with budget.take(101):
+        assert budget.soon() == int(SHARE * (leaving(100) + 101))
 
 
 def test_who_asked_first_is_not_overtaken_by_what_would_fit(asked):
-    room, entered = Room(asked, held=0), []
+    budget, entered = Budget(asked, held=0), []
 
     def enter(size):
-        with room.take(size):
+        with budget.take(size):
             entered.append(size)
 
     with ThreadPoolExecutor(2) as pool:
-        with room.take(50):
+        with budget.take(50):
             asked.asked.clear()
             large = pool.submit(enter, 90)
             assert asked.asked.wait(PATIENCE)
@@ -133,17 +132,18 @@ def test_who_asked_first_is_not_overtaken_by_what_would_fit(asked):
     assert entered == [90, 10]
 
 
-def test_memory_that_others_take_meanwhile_is_missed_at_once():
+def test_readings_are_of_the_moment():
     device = Device(free=leaving(1000))
-    room = Room(device, held=0)
-    with room.take(600):
-        device.free = leaving(1000) - 600  # all of it is used by now
-        assert room.free() == 1000
-        device.free = 100
-        assert room.free() == int(SHARE * 700)
-        device.free = leaving(1000)  # freed by what runs, or by others: not known
-        assert room.free() == int(SHARE * 700)
-    assert room.free() == 1000
+    budget = Budget(device, held=0)
+    assert budget.now() == budget.soon() == 1000
+    with budget.take(600):
+        device.free -= 600  # all of it is used by now
+        assert budget.now() == int(SHARE * device.free)
+        assert budget.soon() == 1000
+    device.free = 100
+    assert budget.now() == 90
+    device.free = leaving(1000)
+    assert budget.now() == 1000
 
 
 # --- an engine ----------------------------------------------------------------------------------
@@ -193,14 +193,10 @@ def test_what_does_not_fit_at_the_moment_may_come_again(tiny, engine, device):
     assert isinstance(end, Finished)
 
 
-def test_what_was_promised_is_taken_in_and_fails_only_if_memory_is_short_when_it_is_drawn(
-    engine, device
-):
+def test_what_was_promised_is_drawn_though_memory_seems_short(engine, device):
     device.free = 1000
     end = submit(engine, order(promised=True)).get(timeout=PATIENCE)
-    assert isinstance(end.error, EngineError)
-    assert "out of memory: this takes" in str(end.error)
-    assert engine.status().failures == 1
+    assert isinstance(end, Finished)
 
 
 def test_a_call_has_no_more_rows_than_memory_holds(tiny, engine, device, monkeypatch):

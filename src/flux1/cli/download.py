@@ -1,0 +1,78 @@
+"""`flux1 download`: a published model's files."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from flux1.cli.console import say, stderr
+from flux1.cli.inspect import size_shown
+from flux1.variants import VARIANTS, find
+
+
+def _complete_model(incomplete: str) -> list[str]:
+    return [v.id for v in VARIANTS if v.repository and v.id.startswith(incomplete)]
+
+
+def download(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model's name (see `flux1 models`).",
+            autocompletion=_complete_model,
+            show_default=False,
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched, and fetch nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
+    ] = False,
+) -> None:
+    """Fetch MODEL's files from Hugging Face into FLUX1_MODELS/MODEL, or its cache if that is not set.
+
+    Run it again after an interruption: it goes on where it stopped.
+    """
+    from huggingface_hub.utils import disable_progress_bars
+
+    from flux1.settings import Settings, read
+    from flux1.weights.download import plan_download
+
+    plan = plan_download(find(model), read(Settings).models)
+    if not quiet:
+        licence = plan.variant.licence
+        place = plan.folder or "Hugging Face's cache"
+        say(
+            f"{plan.repository} to {place}: {len(plan.files)} files, {size_shown(plan.bytes)}, "
+            f"{size_shown(plan.missing_bytes)} of them to fetch"
+        )
+        say(f"licence: {licence.name}, {licence.url}")
+        if licence.duties:
+            say(f"in short: {licence.duties}")
+        if dry_run:
+            for file in plan.files:
+                here = "  (here)" if file.present else ""
+                say(f"  {size_shown(file.size):>10}  {file.path}{here}")
+    folder = plan.folder
+    if not dry_run:
+        if quiet or as_json or not stderr().is_terminal:
+            disable_progress_bars()
+        folder = plan.fetch()
+        if not quiet:
+            say(f"{folder}: every file is what the site has")
+            say(f'flux1 generate "a red fox" --model {plan.variant.id}')
+    if as_json:
+        report = {
+            "model": plan.variant.id,
+            "repository": plan.repository,
+            "commit": plan.commit,
+            "folder": str(folder) if folder else None,
+            "bytes": plan.bytes,
+            "missing_bytes": plan.missing_bytes,
+            "fetched": not dry_run,
+            "files": [asdict(file) for file in plan.files],
+        }
+        typer.echo(json.dumps(report))
