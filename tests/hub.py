@@ -20,14 +20,15 @@ def git_hash(content: bytes) -> str:
 
 class Hub(ThreadingHTTPServer):
     """`repositories` are name to files, `gated` those that need a permission nobody has, `asked`
-    the requests so far: method, path, range. After `budget` bytes of files, where that is set, the
-    connection breaks off; `spoiled` files are sent as if they were right, and are not."""
+    the requests so far: method, path, range. `breaks`: after how many bytes of the next large files
+    the connection breaks off; `failing` files get an error, `spoiled` ones have other bytes."""
 
     def __init__(self, repositories: Mapping[str, Files], gated: tuple[str, ...] = ()) -> None:
         super().__init__(("127.0.0.1", 0), _Answers)
         self.repositories, self.gated = repositories, gated
         self.asked: list[tuple[str, str, str | None]] = []
-        self.budget: int | None = None
+        self.breaks: list[int] = []
+        self.failing: set[str] = set()
         self.spoiled: set[str] = set()
 
     @property
@@ -82,6 +83,8 @@ class _Answers(BaseHTTPRequestHandler):
         digest = _line(name, content)
         etag = digest["lfs"]["oid"] if "lfs" in digest else digest["oid"]
         headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if name in self.server.failing and self.command == "GET":
+            return self.answer(500, {})
         if name in self.server.spoiled:
             content = bytes(len(content))
         asked = self.headers.get("Range")
@@ -98,12 +101,9 @@ class _Answers(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "GET":
             return
-        budget = self.server.budget
-        if budget is not None and "ETag" in headers:
-            self.server.budget = max(budget - len(content), 0)
-            if budget < len(content):
-                self.close_connection = True
-                content = content[:budget]
+        if self.server.breaks and "ETag" in headers and len(content) >= LARGE:
+            content = content[: self.server.breaks.pop(0)]
+            self.close_connection = True
         self.wfile.write(content)
 
     def log_message(self, *_):

@@ -14,7 +14,7 @@ from flux1.variants import TINY
 from instant import InstantEngine
 from service import joined, newcomer, serving, settings_in
 
-EXAMPLES = os.environ.get("FLUX1_CONTRACT_EXAMPLES", "3")
+EXAMPLES = os.environ.get("FLUX1_CONTRACT_EXAMPLES", "2")
 # What a document of types cannot say (a size of 17 pixels, two names of one field) is refused
 # with 400, so that is an answer to data of the right type, too.
 CONFIG = """

@@ -407,7 +407,7 @@ def test_thousands_of_broken_files_are_read_or_refused_in_one_line(tmp_path):
     good = [make_lora(kind, config, state) for kind in KINDS]
     rng, ours, path = random.Random(0), network(), tmp_path / "x.safetensors"
     read, lines = 0, []
-    for _ in range(4000):
+    for _ in range(2000):
         write(broken(rng, rng.choice(good)), path)
         try:
             lora = read_lora(path, config)

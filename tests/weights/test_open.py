@@ -42,8 +42,8 @@ def pickle_file(file: Path) -> None:
 
 
 WRITERS = {
-    "safetensors": (safetensors, FileTensors, 4000),
-    "GGUF": (gguf_file, GgufTensors, 4000),
+    "safetensors": (safetensors, FileTensors, 2000),
+    "GGUF": (gguf_file, GgufTensors, 2000),
     "pickle": (pickle_file, PickleTensors, 500),
 }
 

@@ -327,9 +327,13 @@ class TestBeside:
         )
 
     def test_two_encoders(self, beside, originals):
+        """The one in 16 bits counts; of two that are equally good none does."""
         file = self.write(beside, originals)
-        shutil.copy(beside / "t5xxl_fp16.safetensors", beside / "t5xxl_fp8.safetensors")
-        with pytest.raises(WeightsError, match=r"t5xxl_fp16\.safetensors, t5xxl_fp8.*keep one"):
+        half = beside / "t5xxl_fp16.safetensors"
+        shutil.copy(half, beside / "t5xxl_fp8.safetensors")
+        assert locate(file).files.text[1] == half
+        half.rename(beside / "t5xxl_q8.safetensors")
+        with pytest.raises(WeightsError, match=r"t5xxl_fp8\.safetensors, t5xxl_q8.*keep one"):
             locate(file)
 
     def test_a_quantised_encoder(self, beside, originals):

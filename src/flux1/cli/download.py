@@ -32,12 +32,10 @@ def download(
         bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
     ] = False,
 ) -> None:
-    """Fetch MODEL's files from Hugging Face into FLUX1_MODELS/MODEL, or its cache if that is not set.
+    """Fetch MODEL from Hugging Face into FLUX1_MODELS/MODEL, or that library's cache.
 
-    Run it again after an interruption: it goes on where it stopped.
+    Run it again after an interruption: finished files stay.
     """
-    from huggingface_hub.utils import disable_progress_bars
-
     from flux1.settings import Settings, read
     from flux1.weights.download import plan_download
 
@@ -58,9 +56,7 @@ def download(
                 say(f"  {size_shown(file.size):>10}  {file.path}{here}")
     folder = plan.folder
     if not dry_run:
-        if quiet or as_json or not stderr().is_terminal:
-            disable_progress_bars()
-        folder = plan.fetch()
+        folder = plan.fetch(show=stderr().is_terminal and not (quiet or as_json))
         if not quiet:
             say(f"{folder}: every file is what the site has")
             say(f'flux1 generate "a red fox" --model {plan.variant.id}')

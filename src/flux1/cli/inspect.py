@@ -38,11 +38,11 @@ def inspect(
 
 def _shown(report: "Report") -> str:
     lines = [
-        ("format", f"{report.format}, {_size(report.bytes)}, {report.tensors} tensors"),
+        ("format", f"{report.format}, {size_shown(report.bytes)}, {report.tensors} tensors"),
         (
             "kept as",
             ", ".join(
-                f"{kept.tensors} {dtype} ({_size(kept.bytes)})"
+                f"{kept.tensors} {dtype} ({size_shown(kept.bytes)})"
                 for dtype, kept in report.dtypes.items()
             ),
         ),
@@ -97,7 +97,7 @@ def _list(names: tuple[str, ...]) -> str:
     return f"{len(names)}: {', '.join(names[:SHOWN])}{more}"
 
 
-def _size(count: int) -> str:
+def size_shown(count: int) -> str:
     """1 GB is 10^9 bytes, as disks and download pages count."""
     if count < 1000:
         return f"{count} bytes"

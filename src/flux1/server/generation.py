@@ -132,9 +132,9 @@ class Generation:
             raise
         except Exception as failure:  # a device that has failed, for one: the request must not hang
             log.exception("the engine did not take a request", job=opened.job.id)
-            error = EngineError(f"the engine failed: {type(failure).__name__}; the log says more")
-            await self._end(opened, error)
-            raise error from failure
+            broken = EngineError(f"the engine failed: {type(failure).__name__}; the log says more")
+            await self._end(opened, broken)
+            raise broken from failure
 
     def find(self, job_id: str) -> OpenJob | None:
         """The open work of a request, if it is open here."""

@@ -59,14 +59,18 @@ class Download:
         """Of the files that are not here yet."""
         return sum(file.size for file in self.files if not file.present)
 
-    def fetch(self) -> Path:
-        """Fetch what is missing, going on where an earlier try stopped, and check every file.
+    def fetch(self, show: bool = True) -> Path:
+        """Fetch what is missing and check every file; what an earlier try finished stays. `show`:
+        with the library's progress bars.
 
         Returns the folder. MissingWeightsError: the site cannot be reached, or refuses;
         WeightsError: a file is not what the site has (it is removed, to be fetched again).
         """
         from huggingface_hub import snapshot_download
+        from huggingface_hub.utils import disable_progress_bars
 
+        if not show:
+            disable_progress_bars()
         try:
             found = snapshot_download(
                 self.repository,

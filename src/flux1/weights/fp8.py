@@ -20,6 +20,8 @@ MARKER = "scaled_fp8"
 SCALES = (".scale_weight", ".weight_scale")
 UNUSED = (".scale_input", ".input_scale", ".comfy_quant")
 NVFP4 = ".weight_scale_2"
+E4M3 = torch.float8_e4m3fn
+LARGEST = torch.finfo(E4M3).max  # 448
 
 
 def recognise(state: StoredTensors) -> bool:
@@ -60,6 +62,18 @@ def plain(state: StoredTensors) -> StoredTensors:
         size = weight.size + scale.size
         found[name] = Stored(weight.dtype, weight.shape, size, partial(_scaled, weight, scale))
     return StoredTensors(found, state.metadata)
+
+
+def to_fp8(numbers: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Rounded to e4m3. WeightsError for numbers beyond its range."""
+    if not numbers.abs().amax() <= LARGEST:
+        raise WeightsError(f"holds numbers beyond fp8's {LARGEST:.0f}; take fp8_scaled")
+    return numbers.to(E4M3)
+
+
+def scale_of(largest: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """The scale of a tensor whose largest magnitude this is: fp8's whole range is used."""
+    return largest.float() / LARGEST if largest > 0 else torch.ones(())
 
 
 def _widened(tensor: Stored) -> Shaped[Tensor, "..."]:

@@ -91,6 +91,22 @@ def decode(blocks: Tensor, kind: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(numbers).reshape(shape)
 
 
+def encode(numbers: Tensor, kind: str) -> Tensor:
+    """Float32 rows to the packed bytes of a block type. WeightsError if the rows are not whole
+    blocks, or the library can only decode this type."""
+    from gguf.constants import GGMLQuantizationType
+    from gguf.quants import quantize
+
+    each, _ = block_size(kind)
+    if numbers.shape[-1] % each:
+        raise WeightsError(f"rows of {numbers.shape[-1]} are not whole blocks of {kind}")
+    try:
+        packed = quantize(numbers.numpy(), GGMLQuantizationType[kind])
+    except NotImplementedError as failure:
+        raise WeightsError(f"type {kind} cannot be encoded") from failure
+    return torch.from_numpy(packed)
+
+
 def _tensor(mapped: MappedFile, name: str, kind: str, start: int, shape: tuple[int, ...]) -> Tensor:
     if 0 in shape:
         return torch.empty(shape)

@@ -24,6 +24,26 @@ class LazyTensors(Mapping[str, Tensor]):
         return len(self._recipes)
 
 
+class LastTensor(Mapping[str, Tensor]):
+    """Another mapping whose last tensor is kept: what is cut into parts is computed once."""
+
+    def __init__(self, inner: Mapping[str, Tensor]) -> None:
+        self._inner = inner
+        self._last: tuple[str, Tensor] | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        if self._last is None or self._last[0] != name:
+            self._last = None  # given back before the next one comes
+            self._last = name, self._inner[name]
+        return self._last[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inner)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+
 @dataclass(frozen=True)
 class Stored:
     """A tensor in a file, not read yet.

@@ -271,9 +271,7 @@ def _transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as failure:  # so does what is built on it
         raise WeightsError(f"{folder}: not a tokenizer: {_first_line(failure)}") from failure
 

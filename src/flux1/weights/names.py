@@ -154,6 +154,16 @@ def t5_name(name: str) -> str | None:
     return f"t5.{name}"
 
 
+def t5_llama_name(name: str) -> str:
+    """llama.cpp's name of one of T5Text's tensors."""
+    spelled = {theirs: llama for llama, theirs in T5_LLAMA.items()}
+    bare = name.removeprefix("t5.")
+    if found := re.fullmatch(r"encoder\.block\.(\d+)\.(.+)\.weight", bare):
+        block, part = found.groups()
+        return f"enc.blk.{block}.{spelled[part]}.weight"
+    return spelled[bare]
+
+
 def bert_name(name: str) -> str | None:
     """BertText's name of one tensor; None for what it does not use."""
     bare = name.removeprefix("bert.")

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
@@ -25,6 +26,15 @@ STATE = ".quant_state.bitsandbytes__"
 PARTS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map")
 MAX_STATE = 65_536  # bytes of JSON
 CODES = 16
+
+
+BLOCK = 64  # numbers that share a scale, in what is written here
+VALUES = (  # of NF4: the quantiles of a normal distribution, as bitsandbytes has them
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+    -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
+    0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
+    0.7229568362236023, 1.0,
+)  # fmt: skip
 
 
 def recognise(state: StoredTensors) -> bool:
@@ -49,6 +59,26 @@ def plain(state: StoredTensors) -> StoredTensors:
         size = described.size + found[name].size + sum(part.size for part in parts.values())
         found[name] = Stored(kind.upper(), packed.shape, size, partial(_decoded, packed))
     return StoredTensors(found, state.metadata)
+
+
+def pack(
+    numbers: Float[Tensor, " n"],
+) -> tuple[UInt8[Tensor, " bytes"], Float[Tensor, " blocks"]]:
+    """(two codes a byte, the blocks' scales) of an even count of numbers in blocks of 64."""
+    blocks = F.pad(numbers.float(), (0, -numbers.numel() % BLOCK)).reshape(-1, BLOCK)
+    scales = blocks.abs().amax(dim=1)
+    values = torch.tensor(VALUES)
+    between = (values[1:] + values[:-1]) / 2
+    unit = blocks / scales.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
+    codes = torch.bucketize(unit, between, out_int32=True).to(torch.uint8)
+    pairs = codes.flatten()[: numbers.numel()].reshape(-1, 2)
+    return (pairs[:, 0] << 4) | pairs[:, 1], scales
+
+
+def description(shape: tuple[int, ...]) -> UInt8[Tensor, " bytes"]:
+    """What `X.quant_state.bitsandbytes__nf4` holds."""
+    told = {"quant_type": "nf4", "blocksize": BLOCK, "dtype": "bfloat16", "shape": list(shape)}
+    return torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
 
 
 @dataclass(frozen=True)

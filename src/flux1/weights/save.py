@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from flux1.errors import OutputError
 from flux1.model.autoencoder import Autoencoder
-from flux1.model.config import AutoencoderConfig, TransformerConfig
+from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
 from flux1.model.transformer import Transformer
 from flux1.variants import Variant
 from flux1.weights import model_files, names
@@ -130,6 +130,46 @@ def diffusers_autoencoder_config(config: AutoencoderConfig) -> dict[str, Any]:
         "use_quant_conv": False,
         "use_post_quant_conv": False,
         "mid_block_add_attention": True,
+    }
+
+
+def transformers_clip_config(config: ClipConfig) -> dict[str, Any]:
+    """The keys of CLIPTextModel's config.json; `eos_token_id` 2 means the highest id of a text, as
+    FLUX.1's own has it."""
+    return {
+        "architectures": ["CLIPTextModel"],
+        "model_type": "clip_text_model",
+        "hidden_act": "quick_gelu",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "max_position_embeddings": config.max_length,
+        "projection_dim": config.hidden_size,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "pad_token_id": 1,
+    }
+
+
+def transformers_t5_config(config: T5Config) -> dict[str, Any]:
+    """The keys of T5EncoderModel's config.json."""
+    return {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "feed_forward_proj": "gated-gelu",
+        "is_encoder_decoder": False,
+        "vocab_size": config.vocab_size,
+        "d_model": config.hidden_size,
+        "d_kv": config.head_dim,
+        "d_ff": config.intermediate_size,
+        "num_layers": config.num_layers,
+        "num_heads": config.num_heads,
+        "relative_attention_num_buckets": 32,
+        "relative_attention_max_distance": 128,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
     }
 
 

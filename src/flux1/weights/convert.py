@@ -1,0 +1,431 @@
+"""Weights from any readable file to another layout and number format, one tensor at a time.
+
+A conversion is planned first: from headers alone it is known what will be written, how large it is
+and whether it can be. Then each tensor is read, renamed, given its LoRAs (in fp32), encoded and
+written before the next one.
+"""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from flux1.errors import OutputError, RequestError, WeightsError, nearest
+from flux1.weights import names
+from flux1.weights.disk import check_room
+from flux1.weights.dtypes import WORDS
+from flux1.weights.encode import BLOCKS, ENCODINGS, PLAIN, Encoding, plain
+from flux1.weights.gguf import ARCHITECTURE
+from flux1.weights.inspect import LICENCE_KEYS, NAME_KEYS
+from flux1.weights.lazy import LastTensor, LazyTensors
+from flux1.weights.lora import LoraFile, merge_lora, read_lora
+from flux1.weights.networks import FOLDERS, Network, find_networks, open_network
+from flux1.weights.parts import Kind
+from flux1.weights.safetensors import INDEX_SUFFIX, write_json
+from flux1.weights.save import (
+    diffusers_autoencoder_config,
+    diffusers_transformer_config,
+    transformers_clip_config,
+    transformers_t5_config,
+)
+from flux1.weights.write import (
+    Form,
+    Pending,
+    write_gguf,
+    write_safetensors,
+)
+
+Layout = Literal["bfl", "diffusers", "comfyui", "gguf"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+HOLDS: dict[Layout, tuple[str, ...]] = {  # what reads these files can read in them
+    "bfl": (*PLAIN, "fp8", "fp8_scaled", "int8", "nf4"),
+    "diffusers": (*PLAIN, "fp8", "nf4"),
+    "comfyui": (*PLAIN, "fp8", "fp8_scaled", "nf4"),
+    "gguf": (*PLAIN, *BLOCKS),
+}
+INSTEAD = {  # where a layout does not hold a dtype: the one of its own that is most like it
+    "fp8": "q8_0", "fp8_scaled": "fp8", "int8": "fp8", "nf4": "q4_0", "q8_0": "fp8", "q5_1": "fp8",
+    "q5_0": "fp8", "q4_1": "nf4", "q4_0": "nf4",
+}  # fmt: skip
+LARGE: tuple[Kind, ...] = ("transformer", "t5")  # networks that are kept below 16 bits
+BFL_ENDS = ("img_in", "txt_in", "time_in", "vector_in", "guidance_in", "final_layer")
+DIFFUSERS_ENDS = ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out")
+T5_EMBEDDINGS = ("shared", "token_embd")
+ENDS = tuple(  # stay in 16 bits or more: few numbers, and the picture hangs on each
+    f"{name}." for name in (*BFL_ENDS, *DIFFUSERS_ENDS, *T5_EMBEDDINGS)
+)
+BIASES = ("relative_attention_bias", "attn_rel_b")  # T5's, matrices by shape only
+SMALL = 1024  # numbers of a tensor that GGUF keeps in float32, as vectors are
+COMFYUI: dict[Kind, str] = {
+    "transformer": "model.diffusion_model.",
+    "autoencoder": "vae.",
+    "clip": "text_encoders.clip_l.transformer.",
+    "t5": "text_encoders.t5xxl.transformer.",
+}
+ARCHITECTURES: dict[Kind, str] = {"transformer": "flux", "t5": "t5encoder"}  # of GGUF's
+UNENCODED = {"2": "q4_0", "3": "q4_0", "4": "q4_0", "5": "q5_0", "6": "q8_0", "8": "q8_0"}  # bits
+BESIDE = ("tokenizer", "tokenizer_2", "scheduler", "model_index.json")  # of a diffusers folder
+SUFFIXES: dict[Layout, str] = {
+    "bfl": ".safetensors", "comfyui": ".safetensors", "gguf": ".gguf", "diffusers": "",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """One file to be written, and a config.json beside it if that is not empty."""
+
+    file: Path
+    pending: tuple[Pending, ...]
+    metadata: Mapping[str, str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors."""
+        return sum(form.size for one in self.pending for form in one.forms.values())
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What will be written, checked as far as headers tell. `kinds` are the networks, `copied`
+    folders and files that are taken over as they are."""
+
+    place: Path
+    layout: Layout
+    dtype: str
+    kinds: tuple[Kind, ...]
+    loras: tuple[LoraFile, ...]
+    targets: tuple[Target, ...]
+    copied: tuple[Path, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors that will be written."""
+        return sum(target.bytes for target in self.targets)
+
+    @property
+    def dtypes(self) -> dict[str, int]:
+        """How many tensors each dtype will have, most first."""
+        forms = (f for t in self.targets for one in t.pending for f in one.forms.values())
+        return dict(Counter(form.dtype for form in forms).most_common())
+
+    def write(self, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Write it all; `advance` is told the bytes of each tensor when it is on its way to disk.
+
+        Each file appears whole or not at all. OutputError if the place cannot be written;
+        WeightsError, naming the tensor, for numbers that the dtype cannot hold.
+        """
+        for target in self.targets:
+            if self.layout == "gguf":
+                write_gguf(target.file, target.pending, target.metadata, advance)
+            else:
+                write_safetensors(target.file, target.pending, target.metadata, advance)
+            if target.config:
+                _forget_others(target.file)
+                write_json(target.file.parent / "config.json", target.config)
+        for old in self.copied:
+            _copy(old, self.place / old.name)
+
+
+def plan_conversion(
+    source: str,
+    place: Path,
+    layout: str,
+    dtype: str | None = None,
+    part: str | None = None,
+    loras: Sequence[tuple[Path, float]] = (),
+    models: Path | None = None,
+    force: bool = False,
+) -> Conversion:
+    """What `flux1 convert` does, before anything is written.
+
+    `source` is a file, a folder or a model's name; `dtype` one of ENCODINGS, or None: each tensor's
+    own, bfloat16 for what is quantised. One `part`, else what the layout takes: `bfl` and `gguf`
+    one network (the transformer, if there is one), the others all. `loras` are (file, scale).
+    RequestError for combinations that cannot be, with the nearest that can; OutputError: `place` is
+    there already (without `force`), or its disk is too full; else the errors of reading.
+    """
+    chosen = _chosen_layout(layout)
+    encoding = _chosen_dtype(dtype, chosen)
+    _check_place(source, place, chosen, force)
+    found, whole = find_networks(source, models)
+    kinds = _chosen_kinds(source, found, part, chosen, encoding)
+    if loras and "transformer" not in kinds:
+        raise RequestError("lora", f"goes into a transformer, {source} is read for {kinds[0]} only")
+    networks = [open_network(found[kind], kind, whole) for kind in kinds]
+    read: list[LoraFile] = []
+    for i, network in enumerate(networks):
+        if network.kind == "transformer":
+            read = [_lora(file, network) for file, _ in loras]
+            networks[i] = _merged(network, read, [scale for _, scale in loras])
+    copied: tuple[Path, ...] = ()
+    if chosen == "diffusers":
+        targets = [_folder(network, place, encoding, len(kinds) > 1) for network in networks]
+        if len(kinds) > 1 and Path(source).is_dir():
+            beside = (Path(source) / name for name in BESIDE)
+            copied = tuple(path for path in beside if path.exists())
+    else:
+        targets = [_file(networks, place, chosen, encoding)]
+    plan = Conversion(place, chosen, dtype or "kept", kinds, tuple(read), tuple(targets), copied)
+    check_room(place, plan.bytes)
+    return plan
+
+
+# --- what can be --------------------------------------------------------------------------------
+
+
+def _chosen_layout(layout: str) -> Layout:
+    if layout not in LAYOUTS:
+        known = ", ".join(LAYOUTS)
+        raise RequestError("to", f"{layout!r} is none of {known}{nearest(layout, LAYOUTS)}")
+    return layout
+
+
+def _chosen_dtype(dtype: str | None, layout: Layout) -> Encoding | None:
+    if dtype is None:
+        return None
+    if dtype not in ENCODINGS and (bits := re.match(r"i?q(\d)_", dtype)):
+        like = UNENCODED.get(bits[1], "q4_0")
+        raise RequestError("dtype", f"{dtype} can be read here, not written; take {like}")
+    if dtype not in ENCODINGS:
+        known = ", ".join(ENCODINGS)
+        raise RequestError("dtype", f"{dtype!r} is none of {known}{nearest(dtype, ENCODINGS)}")
+    if dtype not in HOLDS[layout]:
+        other = next(name for name in LAYOUTS if dtype in HOLDS[name])
+        like = INSTEAD[dtype]
+        like = like if like in HOLDS[layout] else INSTEAD[like]
+        raise RequestError("dtype", f"{layout} does not hold {dtype}; take {like}, or --to {other}")
+    return ENCODINGS[dtype]
+
+
+def _chosen_kinds(
+    source: str,
+    found: Mapping[Kind, Path],
+    part: str | None,
+    layout: Layout,
+    encoding: Encoding | None,
+) -> tuple[Kind, ...]:
+    there = ", ".join(found)
+    if part is not None and part not in KINDS:
+        raise RequestError("part", f"{part!r} is none of {', '.join(KINDS)}{nearest(part, KINDS)}")
+    if part is not None and part not in found:
+        raise RequestError("part", f"{source} holds no {part}; it holds {there}")
+    kinds = tuple(found)
+    if part is not None:
+        kinds = (part,)
+    elif layout in ("bfl", "gguf"):
+        kinds = ("transformer",) if "transformer" in found else tuple(found)
+        if len(kinds) > 1:
+            raise RequestError("part", f"{layout} holds one network; say which of {there}")
+    if layout == "gguf" and kinds[0] not in ARCHITECTURES:
+        raise RequestError("to", f"gguf holds a transformer or a t5, not {kinds[0]}; take bfl")
+    if layout != "bfl" and "bert" in kinds:
+        raise RequestError(
+            "to", f"{layout} has no place for {source}'s bert; say --part transformer, or --to bfl"
+        )
+    if encoding and encoding.narrow and encoding.name != "int8" and not set(kinds) & set(LARGE):
+        raise RequestError(
+            "dtype", f"{kinds[0]} is small and not kept in {encoding.name}; take bf16"
+        )
+    return kinds
+
+
+def _check_place(source: str, place: Path, layout: Layout, force: bool) -> None:
+    suffix = SUFFIXES[layout]
+    if suffix and place.suffix != suffix:
+        raise OutputError(f"{place}: {layout} is a file; call it {place.stem or 'x'}{suffix}")
+    if not suffix and (place.is_file() or place.suffix in (".safetensors", ".gguf")):
+        raise OutputError(f"{place}: {layout} is a folder; call it {place.stem}")
+    if suffix and place.is_dir():
+        raise OutputError(f"{place}: is a folder, a file is to be written")
+    given = Path(source)
+    if given.exists() and given.resolve() == place.resolve():
+        raise OutputError(f"{place}: is what is read; write to another place")
+    if not force and (place.is_file() or (place.is_dir() and any(place.iterdir()))):
+        raise OutputError(f"{place}: is there already; --force writes over it")
+
+
+# --- LoRAs --------------------------------------------------------------------------------------
+
+
+def _lora(file: Path, network: Network) -> LoraFile:
+    lora = read_lora(file, network.config)
+    if lora.wide:
+        raise WeightsError(
+            f"{file}: needs a wider first layer than {network.path} has: it is used beside the "
+            "model, not merged"
+        )
+    return lora
+
+
+def _merged(network: Network, loras: Sequence[LoraFile], scales: Sequence[float]) -> Network:
+    """With LoRAs in it: all sums in fp32, rounded once."""
+    if not loras:
+        return network
+    state: Mapping[str, Tensor] = LazyTensors(
+        {name: partial(_as_float, network.state, name) for name in network.state}
+    )
+    for lora, scale in zip(loras, scales, strict=True):
+        state = merge_lora(state, lora, scale)
+    return Network(
+        network.kind, network.path, network.config, state, network.forms, network.metadata,
+        network.told,
+    )  # fmt: skip
+
+
+def _as_float(state: Mapping[str, Tensor], name: str) -> Tensor:
+    return state[name].float()
+
+
+# --- what is written ----------------------------------------------------------------------------
+
+
+def _file(
+    networks: Sequence[Network], place: Path, layout: Layout, encoding: Encoding | None
+) -> Target:
+    pending: list[Pending] = []
+    for network in networks:
+        prefix = COMFYUI[network.kind] if len(networks) > 1 else ""
+        pending += _pending(network, layout, encoding, prefix)
+    metadata = _metadata(networks[0], encoding)
+    if layout == "gguf":
+        metadata = {f"general.{key}": value for key, value in metadata.items() if "." not in key}
+        metadata.pop("general.format")
+        metadata[ARCHITECTURE] = ARCHITECTURES[networks[0].kind]
+    return Target(place, tuple(pending), metadata)
+
+
+def _folder(network: Network, place: Path, encoding: Encoding | None, several: bool) -> Target:
+    text = network.kind in ("clip", "t5")
+    stem = "model" if text else "diffusion_pytorch_model"
+    folder = place / FOLDERS[network.kind] if several else place
+    narrow = encoding is not None and encoding.name == "nf4" and network.kind in LARGE
+    config = {
+        key: value
+        for key, value in (network.told or _config(network)).items()
+        if key not in ("quantization_config", "torch_dtype", "dtype")
+    }
+    if narrow:
+        config["quantization_config"] = _bitsandbytes(network.kind)
+    return Target(
+        folder / f"{stem}.safetensors",
+        tuple(_pending(network, "diffusers", encoding, "")),
+        _metadata(network, encoding),
+        config,
+    )
+
+
+def _pending(
+    network: Network, layout: Layout, encoding: Encoding | None, prefix: str
+) -> list[Pending]:
+    """The tensors of a network in a layout, each to be made when its turn comes."""
+    forms = _spelled(network, network.forms, layout)
+    state = _spelled(network, LastTensor(network.state), layout)
+    pending, packed = [], False
+    for name, empty in forms.items():
+        one = _encoding_of(network.kind, name, empty, layout, encoding)
+        packed = packed or one is encoding
+        shape = tuple(empty.shape)
+        full = prefix + name
+        pending.append(Pending(one.forms(full, shape), partial(_made, one, state, name, full)))
+    if packed and encoding is not None:
+        marker = {prefix + name: tensor for name, tensor in encoding.marker.items()}
+        if marker:
+            told = {n: Form(WORDS[t.dtype], tuple(t.shape), 0) for n, t in marker.items()}
+            pending.append(Pending(told, partial(dict, marker)))
+    return pending
+
+
+def _made(encoding: Encoding, state: Mapping[str, Tensor], name: str, full: str) -> dict:
+    with torch.no_grad():
+        return encoding.encode(full, state[name])
+
+
+def _encoding_of(
+    kind: Kind, name: str, empty: Tensor, layout: Layout, encoding: Encoding | None
+) -> Encoding:
+    """How one tensor is kept, of a network that is kept in `encoding` (None: as it was)."""
+    kept = plain(WORDS[empty.dtype])
+    if layout == "gguf" and (empty.ndim < 2 or empty.numel() <= SMALL):
+        return plain("F32")
+    if encoding is None or not encoding.narrow:
+        return encoding or kept
+    if encoding.name == "int8":
+        return encoding if empty.ndim >= 2 else plain("F32")
+    large = kind in LARGE and empty.ndim == 2
+    kept_whole = name.startswith(ENDS) or any(part in name for part in BIASES)
+    return encoding if large and not kept_whole else kept
+
+
+def _spelled(network: Network, state: Mapping[str, Tensor], layout: Layout) -> Mapping[str, Tensor]:
+    """A network's tensors (or their forms) under the names of a layout."""
+    if network.kind == "t5":
+        rename = names.t5_llama_name if layout == "gguf" else _without_t5
+        return LazyTensors({rename(name): partial(state.__getitem__, name) for name in state})
+    if layout == "diffusers" and network.kind == "transformer":
+        return names.transformer_to_diffusers(state, network.config)
+    if layout == "diffusers" and network.kind == "autoencoder":
+        return names.autoencoder_to_diffusers(state, network.config)
+    return state
+
+
+def _without_t5(name: str) -> str:
+    return name.removeprefix("t5.")
+
+
+def _metadata(network: Network, encoding: Encoding | None) -> dict[str, str]:
+    """What a file says of its origin and licence goes with it."""
+    told = {k: v for k, v in network.metadata.items() if k in (*LICENCE_KEYS, *NAME_KEYS)}
+    told = {key.removeprefix("general."): value for key, value in told.items()}
+    return {"format": "pt", **told, **(encoding.metadata if encoding else {})}
+
+
+def _config(network: Network) -> dict[str, Any]:
+    """A config.json for a network that came without."""
+    makers: dict[Kind, Callable[[Any], dict[str, Any]]] = {
+        "transformer": diffusers_transformer_config,
+        "autoencoder": diffusers_autoencoder_config,
+        "clip": transformers_clip_config,
+        "t5": transformers_t5_config,
+    }
+    return makers[network.kind](network.config)
+
+
+def _bitsandbytes(kind: Kind) -> dict[str, Any]:
+    """The key of config.json by which diffusers and transformers know such a file."""
+    return {
+        "quant_method": "bitsandbytes",
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_compute_dtype": "bfloat16",
+        "bnb_4bit_use_double_quant": False,
+        "llm_int8_skip_modules": list(DIFFUSERS_ENDS) if kind == "transformer" else None,
+    }
+
+
+def _forget_others(file: Path) -> None:
+    """Remove what an earlier save left under the same stem: shards, their index."""
+    for old in file.parent.glob(f"{file.stem}*"):
+        if old.name != file.name and (
+            old.suffix == ".safetensors" or old.name.endswith(INDEX_SUFFIX)
+        ):
+            old.unlink()
+
+
+def _copy(old: Path, new: Path) -> None:
+    try:
+        if old.is_dir():
+            shutil.copytree(old, new, dirs_exist_ok=True)
+        else:
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(old, new)
+    except OSError as failure:
+        raise OutputError(f"{new}: cannot be written: {failure}") from failure

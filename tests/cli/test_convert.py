@@ -1,0 +1,43 @@
+"""`flux1 convert` as a user runs it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REFERENCE = Path(__file__).parents[2] / "docs/reference/command-line.md"
+
+
+def flux1(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "flux1", *map(str, words)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_a_model_by_name_to_gguf_and_what_inspect_says_of_it(tmp_path):
+    file = tmp_path / "mini.gguf"
+    done = flux1("convert", "flux-mini", file, "--to", "gguf", "--dtype", "q8_0", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["files"], report["parts"]) == ([str(file)], ["transformer"])
+    assert report["tensors"]["Q8_0"] > 40
+    (told,) = json.loads(flux1("inspect", file, "--json").stdout)
+    (network,) = told["networks"]
+    assert network["what"].startswith("flux-mini")
+    assert (network["missing"], network["unknown"]) == ([], [])
+    assert {kind: kept["tensors"] for kind, kept in told["dtypes"].items()} == report["tensors"]
+    again = flux1("convert", "flux-mini", file, "--to", "gguf")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr == f"flux1: {file}: is there already; --force writes over it\n"
+
+
+@pytest.mark.parametrize("command", ["convert", "download"])
+def test_every_option_stands_in_the_reference(command):
+    section = REFERENCE.read_text().split(f"## flux1 {command}\n")[1].split("\n## ")[0]
+    options = set(re.findall(r"(--[a-z-]+)", flux1(command, "--help").stdout)) - {"--help"}
+    assert options
+    assert [option for option in options if option not in section] == []
