@@ -193,18 +193,16 @@ def _draw(
 
 
 def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Recipe":
-    from flux1 import __version__
-    from flux1.safety.provenance import LoraRecord, Recipe
+    from flux1.safety.provenance import LoraRecord, recipe_of
 
-    fields = {k: v for k, v in asdict(request).items() if k not in ("num_images", "loras")}
     loaded = [(pipeline.loaded_lora(use.name), use.scale) for use in request.loras]
-    return Recipe(
-        **{**fields, "seed": seed},
-        loras=tuple(LoraRecord(at.path.name, scale, at.sha256[:12]) for at, scale in loaded),
-        model_hash=pipeline.model_hash,
-        device=str(pipeline.device),
-        dtype=str(pipeline.dtype).removeprefix("torch."),
-        version=__version__,
+    return recipe_of(
+        request,
+        seed,
+        pipeline.model_hash,
+        str(pipeline.device),
+        str(pipeline.dtype).removeprefix("torch."),
+        tuple(LoraRecord(at.path.name, scale, at.sha256[:12]) for at, scale in loaded),
     )
 
 

@@ -17,7 +17,9 @@ from typing import IO
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from pydantic import TypeAdapter
 
+from flux1 import __version__
 from flux1.errors import OutputError, nearest
+from flux1.request import ImageRequest
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _CHUNK = "flux1"
@@ -53,6 +55,23 @@ class Recipe:
     dtype: str
     version: str
     loras: tuple[LoraRecord, ...] = ()
+
+
+def recipe_of(
+    request: ImageRequest,
+    seed: int,
+    model_hash: str,
+    device: str,
+    dtype: str,
+    loras: tuple[LoraRecord, ...] = (),
+) -> Recipe:
+    """The recipe of the picture that `seed` gave for a request. `loras` are those of the request,
+    as they are kept: a picture does not tell where files lay."""
+    asked = {k: v for k, v in asdict(request).items() if k not in ("num_images", "loras", "seed")}
+    return Recipe(
+        **asked, seed=seed, model_hash=model_hash, device=device, dtype=dtype,
+        version=__version__, loras=loras,
+    )  # fmt: skip
 
 
 def format_for(path: Path) -> str:

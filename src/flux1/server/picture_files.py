@@ -1,17 +1,15 @@
 """What becomes of a drawn picture: looked at, made a file, signed, stored."""
 
 import hashlib
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 import PIL.Image
 from anyio import CapacityLimiter, to_thread
 from PIL.Image import Image
 
-from flux1 import __version__
 from flux1.errors import BlockedError, RequestError
 from flux1.events import Finished
-from flux1.safety.provenance import Recipe, encode_picture
+from flux1.safety.provenance import Recipe, encode_picture, recipe_of
 from flux1.server.ask import Ask
 from flux1.server.open_job import Kept, OpenJob
 from flux1.server.parts import Parts
@@ -88,10 +86,8 @@ class PictureFiles:
 
 def _encoded(ask: Ask, picture: Image, seed: int) -> tuple[bytes, str, Recipe]:
     """A picture's file with its recipe inside (OutputError if its format cannot hold that)."""
-    fields = {k: v for k, v in asdict(ask.request).items() if k != "num_images"}
     model = ask.model
-    recipe = Recipe(**{**fields, "seed": seed}, model_hash=model.hash, device=model.device,
-                    dtype=model.dtype, version=__version__)  # fmt: skip
+    recipe = recipe_of(ask.request, seed, model.hash, model.device, model.dtype)
     output = ask.output
     data = encode_picture(picture, recipe, output.format.upper(), output.quality)
     return data, output.media_type, recipe
