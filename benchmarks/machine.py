@@ -45,11 +45,11 @@ def about() -> dict:
     }
 
 
-def result_path(name: str, label: str = "") -> Path:
-    """results/NAME-DATE[-LABEL].json, in a folder that exists; the day's later run replaces it."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+def result_path(name: str, label: str = "", folder: Path = RESULTS) -> Path:
+    """NAME-DATE[-LABEL].json, in a folder that exists; the day's later run replaces it."""
+    folder.mkdir(parents=True, exist_ok=True)
     parts = [name, datetime.now(UTC).date().isoformat(), label]
-    return RESULTS / f"{'-'.join(part for part in parts if part)}.json"
+    return folder / f"{'-'.join(part for part in parts if part)}.json"
 
 
 def environment(**variables: str) -> dict[str, str]:

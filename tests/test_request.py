@@ -7,7 +7,7 @@ import pytest
 
 from flux1.errors import RequestError
 from flux1.request import LoraUse, make_request
-from flux1.variants import FLUX_DEV, FLUX_MINI, FLUX_SCHNELL
+from flux1.variants import FLUX_DEV, FLUX_MINI, FLUX_MINI_SCHNELL, FLUX_SCHNELL
 
 
 def test_defaults_are_the_variants_own():
@@ -89,7 +89,7 @@ def test_too_many_pixels_name_the_nearest_size_of_the_same_shape():
         make_request(FLUX_DEV, "a fox", width=8192, height=4096)
 
 
-@pytest.mark.parametrize("variant", [FLUX_SCHNELL, FLUX_MINI])
+@pytest.mark.parametrize("variant", [FLUX_SCHNELL, FLUX_MINI_SCHNELL])
 def test_guidance_is_refused_where_the_network_has_no_such_input(variant):
     with pytest.raises(RequestError, match="would have no effect"):
         make_request(variant, "a fox", guidance=3.5)

@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flux1 import presets
 from flux1.errors import RequestError, nearest
-from flux1.variants import Variant
+from flux1.variants import FluxText, Variant
 
 SOLVERS = ("euler", "heun", "midpoint", "dpmpp_2m")
 MAX_STEPS = 1000
@@ -34,7 +35,8 @@ class ImageRequest:
     """One prompt, `num_images` pictures: picture k is drawn from seed + k.
 
     `guidance` is the distilled scale that the network is told (None where it has no such input);
-    `true_cfg` above 1 adds a second evaluation for `negative_prompt` at every point.
+    `true_cfg` above 1 adds a second evaluation for `negative_prompt` at every point. `like` names
+    a program whose rounding, noise, times and text length are matched (`presets.py`).
     """
 
     model: str
@@ -49,6 +51,7 @@ class ImageRequest:
     num_images: int
     solver: str
     loras: tuple[LoraUse, ...] = ()
+    like: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def make_request(
     num_images: int = 1,
     solver: str | None = None,
     loras: Sequence[LoraUse | tuple[str, float] | str] = (),
+    like: str | None = None,
 ) -> ImageRequest:
     """Fill in the variant's defaults and check every field.
 
@@ -128,6 +132,7 @@ def make_request(
     if solver not in SOLVERS:
         known = ", ".join(SOLVERS)
         raise RequestError("solver", f"{solver!r} is not one of {known}{nearest(solver, SOLVERS)}")
+    _check_like(variant, like, solver)
     return ImageRequest(
         model=variant.id,
         prompt=prompt,
@@ -141,7 +146,21 @@ def make_request(
         num_images=num_images,
         solver=solver,
         loras=_loras(loras),
+        like=like,
     )
+
+
+def _check_like(variant: Variant, like: str | None, solver: str) -> None:
+    """Refuse a program's choices where they say nothing: a promise that could not be kept."""
+    row = presets.find(like)
+    if row.text_at_least is not None and not isinstance(variant.text, FluxText):
+        raise RequestError(
+            "like", f"{row.id!r} sets the length of T5's text, and {variant.id} has no T5"
+        )
+    if row.solvers is not None and solver not in row.solvers:
+        raise RequestError(
+            "solver", f"{solver!r} is not matched with like {row.id!r}; take {row.solvers[0]!r}"
+        )
 
 
 def _loras(given: Sequence[LoraUse | tuple[str, float] | str]) -> tuple[LoraUse, ...]:

@@ -1,6 +1,6 @@
 """What a model is: one frozen row each. Code asks a row's fields, never its name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from flux1.errors import UnknownModelError, nearest
@@ -129,19 +129,19 @@ FLUX_SCHNELL = Variant(
     aliases=("schnell", "FLUX.1-schnell", "black-forest-labs/FLUX.1-schnell"),
     repository="black-forest-labs/FLUX.1-schnell",
 )
+_MINI_TRANSFORMER = TransformerConfig(
+    vec_in_dim=384,
+    context_in_dim=384,
+    hidden_size=256,
+    num_heads=4,
+    depth=2,
+    depth_single_blocks=9,
+    axes_dim=(8, 28, 28),
+)
 FLUX_MINI = Variant(
     id="flux-mini",
-    title="flux-mini, 14 M, illustrations at 128x128, shipped",
-    transformer=TransformerConfig(
-        vec_in_dim=384,
-        context_in_dim=384,
-        hidden_size=256,
-        num_heads=4,
-        depth=2,
-        depth_single_blocks=9,
-        axes_dim=(8, 28, 28),
-        guidance_embed=False,
-    ),
+    title="flux-mini, 14 M, guidance-distilled, illustrations at 128x128, shipped",
+    transformer=_MINI_TRANSFORMER,
     autoencoder=AutoencoderConfig(
         channels=24,
         channel_mult=(1, 2, 4, 4),
@@ -151,11 +151,28 @@ FLUX_MINI = Variant(
         shift_factor=-0.08645476,
     ),
     text=SentenceText(BertConfig(max_positions=64), max_tokens=32),
-    defaults=Defaults(width=128, height=128, steps=24, guidance=None, true_cfg=3.0),
+    defaults=Defaults(width=128, height=128, steps=28, guidance=3.5),
     licence=APACHE,
     weights="shipped",
     max_pixels=256 * 256,
     aliases=("mini",),
+)
+FLUX_MINI_SCHNELL = replace(
+    FLUX_MINI,
+    id="flux-mini-schnell",
+    title="flux-mini in 4 steps: a LoRA on flux-mini, shipped",
+    transformer=replace(_MINI_TRANSFORMER, guidance_embed=False),
+    defaults=Defaults(width=128, height=128, steps=4, guidance=None),
+    aliases=("mini-schnell",),
+)
+FLUX_MINI_TEACHER = replace(
+    FLUX_MINI,
+    id="flux-mini-teacher",
+    title="what flux-mini was distilled from: true CFG, two evaluations a step; not shipped",
+    transformer=replace(_MINI_TRANSFORMER, guidance_embed=False),
+    defaults=Defaults(width=128, height=128, steps=28, guidance=None, true_cfg=3.5),
+    weights="local",
+    aliases=(),
 )
 TINY = Variant(
     id="tiny",
@@ -180,7 +197,15 @@ TINY = Variant(
     weights="random",
 )
 
-VARIANTS: tuple[Variant, ...] = (FLUX_MINI, FLUX_DEV, FLUX_KREA, FLUX_SCHNELL, TINY)
+VARIANTS: tuple[Variant, ...] = (
+    FLUX_MINI,
+    FLUX_MINI_SCHNELL,
+    FLUX_MINI_TEACHER,
+    FLUX_DEV,
+    FLUX_KREA,
+    FLUX_SCHNELL,
+    TINY,
+)
 DEFAULT = FLUX_MINI
 
 

@@ -112,6 +112,9 @@ def test_quiet_prints_nothing(tmp_path):
         (["generate", "a fox", "-m", "flux-dve"], "did you mean 'flux-dev'"),
         (["generate", "a fox", "-m", "flux-dev"], "huggingface.co/black-forest-labs/FLUX.1-dev"),
         (["generate", "a fox", "--solver", "eulr"], "did you mean 'euler'"),
+        (["generate", "a fox", "--like", "comfy"], "did you mean 'comfyui'"),
+        (["generate", "a fox", "--like", "comfyui"], "flux-mini has no T5"),
+        (["generate", "a fox", "--like", "bfl", "--solver", "heun"], "take 'euler'"),
         (["generate", "a fox", "-o", "fox.gif"], "the suffix must be one of .png"),
         (["generate", "a fox", "-o", "/nowhere/fox.png"], "cannot write /nowhere/fox.png"),
         (["generate", "a fox", "-o", "."], "is a folder; name a file"),
@@ -156,6 +159,27 @@ def test_weights_in_a_folder_draw_and_their_licence_is_said_once(synthetic, tmp_
     assert done.stderr.count("FLUX.1 [dev] Non-Commercial License") == 1
     assert str(synthetic) in done.stderr
     assert "a [/fox]" in flux1("info", tmp_path / "fox [a].png").stdout
+
+
+def test_a_preset_is_kept_in_the_picture_and_drawn_again(synthetic, tmp_path):
+    fields = ("--size", "64x64", "--steps", 2, "--seed", 3, "-m", synthetic)
+    files = {like: tmp_path / f"{like}.png" for like in ("plain", "comfyui")}
+    for like, file in files.items():
+        more = () if like == "plain" else ("--like", like)
+        assert flux1("generate", "a fox", *fields, "-o", file, *more).returncode == 0
+    recipes = {name: json.loads(flux1("info", file, "--json").stdout)
+               for name, file in files.items()}  # fmt: skip
+    assert {name: recipe["like"] for name, recipe in recipes.items()} == {
+        "plain": None, "comfyui": "comfyui"
+    }  # fmt: skip
+    line = flux1("info", files["comfyui"]).stdout.split("again: ", 1)[1]
+    command, *rest = shlex.split(line)[1:]
+    rest[rest.index("flux-dev")] = str(synthetic)
+    assert flux1(command, "-o", tmp_path / "again.png", *rest).returncode == 0
+    plain, like, again = (
+        Image.open(file).tobytes() for file in (*files.values(), tmp_path / "again.png")
+    )
+    assert again == like != plain
 
 
 def test_a_truncated_weight_file_is_one_line_and_status_2(synthetic, tmp_path):
@@ -236,5 +260,5 @@ def test_a_lora_for_another_model_is_one_line_and_status_2(tmp_path):
     done = flux1("generate", "a fox", "-m", "tiny", "--lora", tmp_path / "sdxl.safetensors")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(
-        "sdxl.safetensors: for Stable Diffusion, not for FLUX.1"
+        "sdxl.safetensors: for Stable Diffusion 1, 2 or XL, not for FLUX.1"
     )

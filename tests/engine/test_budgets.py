@@ -14,10 +14,10 @@ import torch
 
 from flux1.engine.budgets import RETRY_S, SHARE, Budget
 from flux1.engine.engine import Engine, EngineSettings
-from flux1.engine.memory import Memory
 from flux1.errors import OverloadedError, RequestError
 from flux1.events import Failed, Finished
 from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
+from flux1.pipeline.memory import Memory
 from flux1.request import Order, make_request
 from flux1.variants import TINY
 

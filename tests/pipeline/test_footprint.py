@@ -8,9 +8,19 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from flux1.model.autoencoder import Autoencoder
+from flux1.model.config import T5Config
 from flux1.model.patches import image_ids, text_ids
+from flux1.model.text import T5Text
 from flux1.model.transformer import Transformer
-from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
+from flux1.pipeline import strips
+from flux1.pipeline.footprint import (
+    call_bytes,
+    decode_bytes,
+    encode_bytes,
+    modulation_numbers,
+    picture_bytes,
+    strips_bytes,
+)
 from flux1.variants import FLUX_DEV, FLUX_MINI, TINY, VARIANTS
 
 
@@ -75,6 +85,45 @@ def test_decoders_of_other_shapes_take_no_more_than_is_said(tmp_path, dtype, mul
     latents = torch.randn(1, config.latent_channels, side, side, dtype=dtype)
     said = decode_bytes(config, dtype, 128**2)
     assert 0.95 <= said / peak(lambda: network.decode(latents), tmp_path) <= 1.6
+
+
+@pytest.mark.parametrize("strip", [2**15, 2**17, 2**19])
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (512, 128)])
+def test_a_decode_by_strips_takes_what_is_said(
+    tmp_path, monkeypatch, dtype, strip, height, width
+):
+    monkeypatch.setattr(strips, "STRIP", strip)
+    config = replace(FLUX_DEV.autoencoder, channels=16, norm_groups=8)
+    network = Autoencoder(config).to(dtype)
+    latents = torch.randn(1, config.latent_channels, height // 8, width // 8, dtype=dtype)
+    said = strips_bytes(config, dtype, height, width)
+    taken = peak(lambda: strips.decode_in_strips(network, latents), tmp_path)
+    assert 0.98 <= said / taken <= 1.15
+    assert taken < 0.8 * peak(lambda: network.decode(latents), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("heads", "inner"), [(8, 320), (2, 1000), (4, 64)], ids=["scores", "units", "places"]
+)
+@pytest.mark.parametrize("tokens", [128, 512])
+def test_encoding_by_t5_takes_what_is_said(tmp_path, dtype, heads, inner, tokens):
+    config = T5Config(
+        vocab_size=100, hidden_size=16 * heads, head_dim=16, intermediate_size=inner,
+        num_layers=2, num_heads=heads,
+    )  # fmt: skip
+    network = T5Text(config).to(dtype)
+    ids = torch.randint(0, 100, (1, tokens))
+    said = encode_bytes(config, dtype, tokens)
+    assert 0.95 <= said / peak(lambda: network(ids), tmp_path) <= 1.35
+
+
+@pytest.mark.parametrize("variant", [TINY, FLUX_MINI], ids=lambda v: v.id)
+def test_a_modulation_has_the_numbers_that_are_said(variant):
+    config = variant.transformer
+    network = Transformer(config).requires_grad_(False)
+    scale = torch.ones(1) if config.guidance_embed else None
+    found = network.modulation(torch.ones(1), torch.randn(1, config.vec_in_dim), scale)
+    assert found.shape == (1, modulation_numbers(config))
 
 
 def test_flux_1_in_bf16_at_1024x1024():

@@ -1,5 +1,7 @@
 """LoRAs in the pipeline: by request, several at once, swapped and unloaded without a trace."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ from safetensors.torch import save_file
 
 from flux1 import FluxPipeline
 from flux1.errors import Flux1Error, RequestError, WeightsError
+from flux1.events import Finished
 from flux1.pipeline.advance import advance
+from flux1.pipeline.lora import KEPT
 from flux1.request import LoraUse, make_request
 from flux1.weights.lora import merge_lora, read_lora
 from lora_files import make_lora
@@ -64,7 +68,7 @@ def test_a_file_named_in_a_call_is_loaded_once_and_told(pipe, files, caplog):
     told = [record.message for record in caplog.records if "modules touched" in record.message]
     assert told == [
         f"{files['kohya']}: kohya LoRA, rank 4, 23 modules touched, "
-        "3 keys for text encoders not used"
+        "3 keys for text encoders not used (prompts are read without them)"
     ]
 
 
@@ -125,6 +129,63 @@ def test_a_lora_unloaded_under_a_picture_is_said(pipe, files):
     pipe.unload_lora("style")
     with pytest.raises(Flux1Error, match="unloaded while a picture"):
         advance([job], pipe.transformer)
+
+
+def test_of_files_that_requests_named_those_used_last_stay(pipe, files, tmp_path):
+    """Loaded by name, or being drawn with: kept; the others leave in the order of their use."""
+    copies = [str(tmp_path / f"{k}.safetensors") for k in range(KEPT + 3)]
+    for copy in copies:
+        shutil.copy(files["kohya"], copy)
+    pipe.load_lora(files["dora"], name="mine")
+    pipe.load_lora(copies[0])
+
+    def draw(*names):
+        return tokens(pipe, loras=list(names))
+
+    def ask(*names):
+        for _ in pipe.stream([make_request(pipe.variant, "a fox", steps=1, loras=list(names))]):
+            pass
+
+    def loaded():
+        names = [*copies, "mine"]
+        return {names.index(name) for name in names if is_loaded(pipe, name)}
+
+    ask(*copies[1:3])
+    first = draw(copies[1])
+    drawing = pipe.start(make_request(pipe.variant, "a fox", steps=2, loras=[copies[1]]), 1)
+    for copy in copies[3 : KEPT + 1]:
+        ask(copy)
+    mine = len(copies)
+    assert loaded() == {*range(KEPT + 1), mine}
+    ask(copies[2])
+    ask(copies[KEPT + 1])  # 1 was used longest ago, but is being drawn with
+    assert loaded() == {*range(KEPT + 2), mine}
+    while not drawing.done:
+        advance([drawing], pipe.transformer)
+    ask(copies[KEPT + 2])
+    assert loaded() == {0, 2, *range(4, KEPT + 3), mine}
+    ask(copies[1])
+    assert torch.equal(draw(copies[1]), first)
+
+
+def is_loaded(pipe, name):
+    try:
+        return bool(pipe.loaded_lora(name))
+    except RequestError:
+        return False
+
+
+def test_one_call_may_take_more_than_stay(pipe, files, tmp_path):
+    copies = [str(tmp_path / f"{k}.safetensors") for k in range(KEPT + 4)]
+    for copy in copies:
+        shutil.copy(files["kohya"], copy)
+    asked = [
+        make_request(pipe.variant, "a fox", seed=k, steps=1, loras=[(copy, 0.5)])
+        for k, copy in enumerate(copies)
+    ]
+    assert len([event for event in pipe.stream(asked) if isinstance(event, Finished)]) == len(asked)
+    pipe("a fox", steps=1, loras=[files["dora"]])
+    assert [is_loaded(pipe, copy) for copy in copies] == [False] * 5 + [True] * (KEPT - 1)
 
 
 def test_what_cannot_be_had_is_one_line(pipe, files, tmp_path):

@@ -1,8 +1,9 @@
 """Recipes survive in files, and files are whole or absent."""
 
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ RECIPE = Recipe(
     width=32, height=16, steps=4, guidance=3.5, true_cfg=1.0, solver="euler", seed=2**40,
     device="cpu", dtype="float32", version="0.1.0",
     loras=(LoraRecord("a.safetensors", 0.8, "0123456789ab"), LoraRecord("b", -1.0, "ab")),
+    like="bfl",
 )  # fmt: skip
 
 
@@ -56,6 +58,14 @@ def test_bytes_that_are_no_picture_are_one_clear_line(data):
         parse_recipe(data)
     assert "\n" not in str(caught.value)
     assert " at 0x" not in str(caught.value)
+
+
+def test_a_recipe_from_before_there_were_presets_is_read(picture):
+    kept = {k: v for k, v in asdict(RECIPE).items() if k not in ("like", "loras")}
+    chunks, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    chunks.add_itxt("flux1", json.dumps(kept))
+    picture.save(buffer, "PNG", pnginfo=chunks)
+    assert parse_recipe(buffer.getvalue()) == replace(RECIPE, like=None, loras=())
 
 
 def test_bytes_without_a_recipe_say_so(picture):

@@ -7,12 +7,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from flux1 import FluxPipeline
-from flux1.errors import DataError
+from flux1 import FluxPipeline, variants
+from flux1.errors import DataError, WeightsError
 from flux1.flow.path import velocity
+from flux1.training import make as making
 from flux1.training import recipes
-from flux1.training.data import EncodedScenes
+from flux1.training.data import Buckets, EncodedScenes
+from flux1.training.make import make
 from flux1.training.rectified_flow import RectifiedFlowObjective
+from flux1.training.scenes import sample_scene
 from flux1.training.vocabulary import NOUNS
 from flux1.variants import TINY
 from flux1.weights.load import random_text
@@ -30,7 +33,7 @@ batch_size = 2
 learning_rate = 1e-3
 matrix_learning_rate = 1e-3
 [[transformer]]
-scenes = 24
+scenes = { "64x64" = 24 }
 [transformer.loop]
 steps = 3
 batch_size = 4
@@ -38,7 +41,7 @@ learning_rate = 1e-3
 matrix_learning_rate = 1e-3
 precision = "bfloat16"
 [[transformer]]
-scenes = 25
+scenes = { "64x64" = 25, "32x64" = 10 }
 mixture = { single = 0, coloured = 0, pair = 1, count = 0 }
 [transformer.loop]
 steps = 3
@@ -60,7 +63,7 @@ def recipe(tmp_path):
 def offline(monkeypatch):
     """The text encoder that a recipe would download: here one of the tiny variant's shape."""
     parts = random_text(TINY.text, 0)
-    monkeypatch.setattr(recipes, "fetch_sentence_model", lambda folder, config: parts)
+    monkeypatch.setattr(making, "fetch_sentence_model", lambda folder, config: parts)
 
 
 def start(folder, sprites):
@@ -71,31 +74,31 @@ def start(folder, sprites):
 
 def test_a_recipe_ends_in_a_folder_that_draws(recipe, offline, sprites, tmp_path):
     folder = start(tmp_path / "run", sprites)
-    model = recipes.make(recipe, folder, SILENT, CPU)
+    model = make(recipe, folder, SILENT, CPU)
     drawn = FluxPipeline.from_pretrained(model)("a fox", seed=0, steps=2).images[0]
     assert drawn.size == (64, 64)
     assert (folder / "transformer-1" / "preview-000003.png").exists()
     before = (model / "transformer.safetensors").read_bytes()
-    again = recipes.make(recipe, folder, SILENT, CPU)  # nothing left to do: the same file
+    again = make(recipe, folder, SILENT, CPU)  # nothing left to do: the same file
     assert (again / "transformer.safetensors").read_bytes() == before
 
 
 def test_a_transformer_run_in_two_parts_is_the_run_in_one(recipe, offline, sprites, tmp_path):
-    whole = recipes.make(recipe, start(tmp_path / "whole", sprites), SILENT, CPU)
+    whole = make(recipe, start(tmp_path / "whole", sprites), SILENT, CPU)
     cut, loop = start(tmp_path / "cut", sprites), recipe.transformer[-1].loop
     stops = iter([False, True])
-    original = recipes.train
+    original = making.train
 
     def interrupted(objective, settings, folder, console):
         stop = (lambda: next(stops)) if settings == loop else (lambda: False)
         return original(objective, settings, folder, console, stop)
 
-    recipes.train = interrupted
+    making.train = interrupted
     try:
-        recipes.make(recipe, cut, SILENT, CPU)
+        make(recipe, cut, SILENT, CPU)
     finally:
-        recipes.train = original
-    resumed = recipes.make(recipe, cut, SILENT, CPU)
+        making.train = original
+    resumed = make(recipe, cut, SILENT, CPU)
     name = "transformer.safetensors"
     assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
@@ -104,9 +107,9 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
     recipe, offline, sprites, tmp_path
 ):
     folder = start(tmp_path / "run", sprites)
-    model = recipes.make(recipe, folder, SILENT, CPU)
+    model = make(recipe, folder, SILENT, CPU)
     text = FluxPipeline.from_pretrained(model).text
-    scenes = EncodedScenes.open(folder / "scenes-1")
+    scenes = EncodedScenes.open(folder / "scenes-1" / "64x64", (4, 4))
     assert len(scenes) == 24
     kept = scenes.batch(0, 8, seed=0, caption_dropout=0.0, text=text)
     dropped = scenes.batch(0, 8, seed=0, caption_dropout=1.0, text=text)
@@ -116,11 +119,11 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
     assert not torch.equal(kept.txt, dropped.txt)
     seen = torch.cat([scenes.batch(i, 8, 0, 0.0, text).tokens for i in range(3)])
     assert len({row.sum().item() for row in seen}) == 24  # an epoch shows every scene once
-    pairs = EncodedScenes.open(folder / "scenes-2")
+    pairs = EncodedScenes.open(folder / "scenes-2" / "32x64", (4, 2))
     assert all(scene.relation is not None for scene in pairs.scenes)
 
     pipeline = FluxPipeline.from_pretrained(model)
-    objective = RectifiedFlowObjective(pipeline, scenes, ("a fox",), 8, 0, grid=(4, 4))
+    objective = RectifiedFlowObjective(pipeline, Buckets((scenes,), 128), ("a fox",), 0)
     noise = torch.randn(kept.tokens.shape, generator=torch.Generator().manual_seed(3))
     perfect = velocity(kept.tokens, noise)
     objective._velocity = lambda x, t, batch: perfect
@@ -131,18 +134,101 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
     assert loss.item() == pytest.approx(perfect.square().mean().item(), rel=1e-5)
 
 
+def test_buckets_give_batches_of_one_size_with_equal_tokens_in_turn():
+    def part(count, grid):
+        tokens = torch.zeros(count, grid[0] * grid[1], 64)
+        return EncodedScenes((sample_scene(np.random.default_rng(0)),) * count, tokens, grid)
+
+    buckets = Buckets((part(40, (4, 4)), part(20, (4, 8))), batch_tokens=64)
+    text = FluxPipeline.from_pretrained("tiny").text
+    grids = []
+    for step in range(60):
+        batch = buckets.batch(step, 0, 0.1, text)
+        assert batch.tokens.shape[0] * batch.tokens.shape[1] == 64
+        assert batch.tokens.shape[1] == batch.grid[0] * batch.grid[1]
+        grids.append(batch.grid)
+    assert grids == [buckets.batch(step, 0, 0.1, text).grid for step in range(60)]
+    assert 20 <= grids.count((4, 8)) <= 40  # 10 batches of each size: every second one
+
+
+DISTILLED = """
+[guidance_distillation]
+teacher = "tiny-teacher"
+[guidance_distillation.loop]
+steps = 3
+batch_size = 4
+learning_rate = 1e-3
+matrix_learning_rate = 1e-3
+[step_distillation]
+student = "tiny-schnell"
+guidance = 2.5
+rank = 2
+alpha = 4
+[step_distillation.loop]
+steps = 3
+batch_size = 2
+learning_rate = 1e-2
+matrix_learning_rate = 1e-2
+"""
+
+
+def test_a_recipe_that_distils_ends_in_three_folders_that_draw(
+    offline, sprites, tmp_path, monkeypatch
+):
+    told = dataclasses.replace(TINY.transformer, guidance_embed=False)
+    untold = variants.Defaults(width=64, height=64, steps=4, guidance=None)
+    ladder = [
+        dataclasses.replace(TINY, id=name, transformer=told, defaults=untold)
+        for name in ("tiny-teacher", "tiny-schnell")
+    ]
+    monkeypatch.setattr(variants, "VARIANTS", (*variants.VARIANTS, *ladder))
+    path = tmp_path / "small.toml"
+    path.write_text(TOML + DISTILLED)
+    folder = start(tmp_path / "run", sprites)
+    model = make(recipes.read_recipe(str(path)), folder, SILENT, CPU)
+    assert model == folder / "tiny"
+    teacher, student, schnell = (
+        FluxPipeline.from_pretrained(folder / name)
+        for name in ("tiny-teacher", "tiny", "tiny-schnell")
+    )
+    assert not teacher.variant.transformer.guidance_embed
+    assert student.variant.transformer.guidance_embed
+    assert schnell.variant.id == "tiny-schnell"
+    assert len({p.model_hash for p in (teacher, student, schnell)}) == 3
+    for pipeline in (teacher, student, schnell):
+        assert pipeline("a fox", seed=0, steps=2).images[0].size == (64, 64)
+    plain = student.transformer.at_guidance(2.5).state_dict()
+    few = schnell.transformer.state_dict()
+    assert torch.equal(few["txt_in.weight"], plain["txt_in.weight"])  # not among its layers
+    assert not torch.equal(few["img_in.weight"], plain["img_in.weight"])
+
+    (model / "transformer.safetensors").write_bytes(b"another")
+    with pytest.raises(WeightsError, match=r"is not the file that .*tiny-schnell"):
+        FluxPipeline.from_pretrained(folder / "tiny-schnell")
+
+
+def test_steps_are_distilled_of_a_network_that_is_told_the_guidance(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(TOML + DISTILLED[DISTILLED.index("[step_dist") :])
+    with pytest.raises(DataError, match="needs a \\[guidance_distillation\\]"):
+        recipes.read_recipe(str(path))
+
+
 def test_a_folder_begun_with_another_recipe_is_refused(recipe, offline, sprites, tmp_path):
     folder = start(tmp_path / "run", sprites)
-    recipes.make(recipe, folder, SILENT, CPU)
+    make(recipe, folder, SILENT, CPU)
     with pytest.raises(DataError, match="begun with another seed"):
-        recipes.make(dataclasses.replace(recipe, seed=1), folder, SILENT, CPU)
+        make(dataclasses.replace(recipe, seed=1), folder, SILENT, CPU)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("scenes = 24", "scenes = 2", "transformer.0.scenes: 2 is less than one batch of 4"),
-        ("scenes = 24", "secnes = 24", "transformer.0.secnes"),
+        ("= 24 }", "= 2 }", "transformer.0.scenes: 64x64: 2 is less than one batch of 4"),
+        ("scenes =", "secnes =", "transformer.0.secnes"),
+        ('"32x64"', '"32x60"', "32x60: sides must be multiples of 16"),
+        ('"32x64"', '"32"', "String should match pattern"),
+        ('"32x64" = 10', '"32x64" = 7', "32x64: 7 is less than one batch of 8"),
         ("picture_size = 64", "picture_size = 50", "picture_size: 50 is not a multiple of 16"),
         ("steps = 3", "steps = 0", "transformer.0.loop.steps: Input should be greater than 0"),
         ('variant = "tiny"', 'variant = "flux-dev"', "has no sentence encoder"),
@@ -154,7 +240,7 @@ def test_a_bad_recipe_is_one_line_that_names_the_key(tmp_path, old, new, words):
     path = tmp_path / "bad.toml"
     path.write_text(TOML.replace(old, new))
     with pytest.raises(DataError) as caught:
-        recipes.make(recipes.read_recipe(str(path)), tmp_path / "run", SILENT, CPU)
+        make(recipes.read_recipe(str(path)), tmp_path / "run", SILENT, CPU)
     assert words in str(caught.value)
 
 

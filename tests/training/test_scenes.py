@@ -37,7 +37,7 @@ def test_the_named_background_surrounds_the_object(sprites):
     rng = np.random.default_rng(0)
     for colour in COLOURS:
         scene = Scene((Thing("fox", 0.5, 0.5, 0.7),), colour.name, "glossy")
-        corner = render(scene, sprites, 64, rng)[:4, :4].reshape(-1, 3).mean(axis=0)
+        corner = render(scene, sprites, 64, 64, rng)[:4, :4].reshape(-1, 3).mean(axis=0)
         assert np.abs(corner - np.array(colour.rgb)).max() <= 6
         assert colour.name in caption(scene, rng).words or colour.name == "white"
 

@@ -116,6 +116,11 @@ LIES = {
     "type": (header(1, rest=line(kind=4242) + bytes(64)), "type 4242 is not known"),
     "blocks": (header(1, rest=line(dims=(33,), kind=2) + bytes(64)), "not whole blocks"),
     "size": (header(1, rest=line(dims=(2**40, 2**40)) + bytes(64)), "truncated"),
+    "nothing": (header(1, rest=line(dims=(2**60, 2**60, 0)) + bytes(64)), "claims a shape of"),
+    "nothing of 64 bits": (
+        header(1, rest=line(dims=(32, 2**64 - 1, 0), kind=2) + bytes(64)),
+        "claims a shape of",
+    ),
     "twice": (header(2, rest=line() + line() + bytes(64)), "there twice"),
     "shared": (
         header(9, rest=b"".join(line(bytes([97 + i]), dims=(64,)) for i in range(9)) + bytes(288)),

@@ -271,11 +271,12 @@ def factors(name, rows=32, inputs=32, rank=2, suffix=("lora_down", "lora_up")):
     [
         ({}, "not a LoRA: it holds no tensors"),
         ({"img_in.weight": torch.ones(32, 16)}, "not a LoRA: img_in.weight"),
-        (factors("lora_unet_input_blocks_4_1_proj_in"), "for Stable Diffusion, not for FLUX.1"),
+        (factors("lora_unet_input_blocks_4_1_proj_in"), "for Stable Diffusion 1, 2 or XL, not"),
         (factors("lora_te2_text_model_encoder_layers_0_mlp_fc1"), "for Stable Diffusion XL"),
         (factors("lora_unet_joint_blocks_0_x_block_attn_qkv"), "for Stable Diffusion 3"),
         (factors("transformer.transformer_blocks.0.img_mlp.net.2"), "for Qwen-Image"),
         (factors("diffusion_model.double_stream_modulation_img.lin"), "for FLUX.2"),
+        (factors("base_model.model.model.layers.0.self_attn.q_proj"), "for a language model"),
         (factors("transformer.transformer_blocks.0.attn.to_q", 48, 48),
          "(2, 48) does not fit, double_blocks.0.img_attn.qkv of this model has 32 x 32"),
         (factors("lora_unet_double_blocks_2_img_attn_proj"), "this model has 2 double blocks"),
@@ -315,8 +316,8 @@ def test_keys_that_are_not_used_are_told(tmp_path):
     made = Made(tensors | {"bundle_emb.cat.clip_l": torch.ones(1, 8)})
     lora = read_lora(write(made, tmp_path / "x.safetensors"), weights()[0])
     assert str(lora).endswith(
-        "kohya LoRA, rank 2, 1 modules touched, 2 keys for text encoders not used, "
-        "1 keys not used: bundle_emb.cat.clip_l"
+        "kohya LoRA, rank 2, 1 modules touched, 2 keys for text encoders not used "
+        "(prompts are read without them), 1 keys not used: bundle_emb.cat.clip_l"
     )
 
 

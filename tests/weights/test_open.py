@@ -1,5 +1,9 @@
 """Any file by its first bytes; and thousands of damaged ones: read, or refused in one line."""
 
+import json
+import math
+import random
+import struct
 import tracemalloc
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 import torch
 
 from flux1.errors import MissingWeightsError, WeightsError
+from flux1.weights.dtypes import DTYPES
 from flux1.weights.gguf import GgufTensors
 from flux1.weights.open import open_tensors
 from flux1.weights.pickles import PickleTensors
@@ -111,6 +116,88 @@ def read_all(file: Path) -> None:
     tensors = open_tensors(file)
     for name in tensors:
         assert tensors[name].shape == tensors.stored[name].shape
+
+
+SIDES = (0, 0, 1, 2, 3, 32, 256, 2**20, 2**31, 2**47, 2**48, 2**60, 2**63 - 1, 2**64 - 1)
+
+
+def lying_safetensors(rng: random.Random) -> bytes:
+    """A header that is well-formed JSON, and hardly anything that it says is so."""
+    header: dict = {"__metadata__": {"k": "v"}} if rng.random() < 0.3 else {}
+    at = 0
+    for number in range(rng.randint(1, 4)):
+        shape = [rng.choice((*SIDES, -1, 1.5, True, None)) if rng.random() < 0.3
+                 else rng.choice(SIDES[:5]) for _ in range(rng.randint(0, 5))]  # fmt: skip
+        word = rng.choice(("F32", "BF16", "F8_E4M3", "I64", "BOOL", "F4", "U8"))
+        try:
+            size = math.prod(shape) * DTYPES[word].itemsize
+        except (KeyError, TypeError):
+            size = 4
+        end = at + size if rng.random() < 0.9 else rng.choice(SIDES)
+        header[f"t{number}"] = {"dtype": word, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    length = len(text) if rng.random() < 0.95 else rng.choice(ABSURD)
+    return length.to_bytes(8, "little") + text + bytes(min(max(int(at), 0), 4096))
+
+
+def lying_gguf(rng: random.Random) -> bytes:
+    """Counts, keys, sizes and types of a GGUF file, each of them sometimes a lie."""
+
+    def count(honest: int) -> int:
+        return honest if rng.random() < 0.97 else rng.choice(ABSURD)
+
+    def text(word: bytes) -> bytes:
+        return struct.pack("<Q", count(len(word))) + word
+
+    def value(nesting: int = 0) -> bytes:
+        kind = rng.choice((0, 4, 5, 6, 7, 8, 9, 10, 12, 99))
+        if kind == 9 and nesting < 6:
+            inner = [value(nesting + 1) for _ in range(rng.randint(0, 3))]
+            return struct.pack("<IIQ", 9, rng.choice((4, 8, 9)), count(len(inner))) + b"".join(
+                inner
+            )
+        return struct.pack("<I", kind) + (text(b"word") if kind == 8 else bytes(8))
+
+    keys = [text(rng.choice((b"k", b"general.alignment", b"\xff"))) + value()
+            for _ in range(rng.choice((0, 0, 0, 1, 3)))]  # fmt: skip
+    tensors, offset = [], 0
+    for number in range(rng.randint(1, 4)):
+        sides = [rng.choice(SIDES if rng.random() < 0.2 else SIDES[:7])
+                 for _ in range(rng.randint(0, 4))]  # fmt: skip
+        kind = rng.choice((0, 0, 1, 2, 8, 12, 14, 24, 30, 77))
+        tensors.append(
+            text(b"t%d" % number)
+            + struct.pack("<I", count(len(sides)) % 2**32)
+            + struct.pack(f"<{len(sides)}Q", *sides)
+            + struct.pack("<IQ", kind, count(offset))
+        )
+        offset += min(math.prod(sides) * 4, 4096) // 32 * 32 + 32
+    head = b"GGUF" + struct.pack("<IQQ", 3, count(len(tensors)), count(len(keys)))
+    return head + b"".join(keys) + b"".join(tensors) + bytes(min(offset, 16_384))
+
+
+@pytest.mark.parametrize("lying", [lying_safetensors, lying_gguf])
+def test_thousands_of_lies_are_refused_and_what_is_read_is_no_larger_than_the_file(lying, tmp_path):
+    """Decoded, a block of the densest type takes 21 times its bytes."""
+    rng, file, read = random.Random(0), tmp_path / "x", 0
+    refused: list[str] = []
+    for _ in range(3000):
+        content = lying(rng)
+        file.write_bytes(content)
+        try:
+            tensors = open_tensors(file)
+            kept = sum(one.size for one in tensors.stored.values())
+            whole = sum(t.numel() * t.element_size() for t in map(tensors.__getitem__, tensors))
+        except WeightsError as failure:
+            refused.append(str(failure))
+            continue
+        read += 1
+        assert kept <= len(content)
+        assert whole <= 21 * len(content)
+    assert min(len(refused), read) > 300
+    assert not [said for said in refused if "\n" in said]
+    assert all(str(file) in said or "cannot be decoded" in said for said in refused)
 
 
 def test_a_header_that_nests_deeply(tmp_path):

@@ -234,6 +234,7 @@ def lied(entry: str, data: int = 4, name: str = "a") -> bytes:
             '"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
         ),
         lied('{"dtype":"F32","shape":[281474976710656],"data_offsets":[0,4]}'),
+        lied('{"dtype":"F32","shape":[0,99999999999,99999999999],"data_offsets":[0,0]}', 0),
     ],
 )
 def test_a_header_that_lies(file, content):

@@ -1,5 +1,7 @@
 """Where messages go: results to stdout, everything said to a person to stderr."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from rich.console import Console
@@ -13,3 +15,25 @@ def stderr() -> Console:
 def say(message: str) -> None:
     """One line to a person; brackets in it are words, not markup."""
     stderr().print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def writing(total: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """A bar of bytes on a terminal, if it is to be shown; call what is given with those written."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("writing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    hidden = not (show and stderr().is_terminal)
+    with Progress(*columns, console=stderr(), disable=hidden, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda size: progress.advance(task, size)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flux1.cli.console import say, stderr
+from flux1.cli.console import say, writing
 from flux1.cli.inspect import size_shown
 from flux1.cli.options import parse_lora
 
@@ -73,31 +73,13 @@ def convert(
     if not quiet:
         for merged in plan.loras:
             say(str(merged))
-    _write(plan, show=stderr().is_terminal and not (quiet or as_json))
+    with writing(plan.bytes, show=not (quiet or as_json)) as advance:
+        plan.write(advance)
     if as_json:
         typer.echo(json.dumps(_report(plan)))
     elif not quiet:
         kinds = ", ".join(f"{count} {kind}" for kind, count in plan.dtypes.items())
         say(f"{place}  {' + '.join(plan.kinds)}, {size_shown(plan.bytes)}: {kinds} tensors")
-
-
-def _write(plan: "Conversion", show: bool) -> None:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("writing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=stderr(), disable=not show, transient=True) as progress:
-        task = progress.add_task("", total=plan.bytes)
-        plan.write(lambda size: progress.advance(task, size))
 
 
 def _report(plan: "Conversion") -> dict[str, object]:

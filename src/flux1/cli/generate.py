@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flux1.cli.console import say, stderr
-from flux1.cli.options import Device, Dtype, parse_lora
-from flux1.errors import RequestError
+from flux1.cli.options import Device, Dtype, parse_lora, parse_size
+from flux1.cli.runtimes import RUNTIMES, find_model
+from flux1.presets import PRESETS
 from flux1.request import SOLVERS, ImageRequest, make_request
 from flux1.variants import DEFAULT, VARIANTS
 
@@ -26,6 +27,14 @@ def _complete_model(incomplete: str) -> list[str]:
 
 def _complete_solver(incomplete: str) -> list[str]:
     return [s for s in SOLVERS if s.startswith(incomplete)]
+
+
+def _complete_preset(incomplete: str) -> list[str]:
+    return [row.id for row in PRESETS if row.id.startswith(incomplete)]
+
+
+def _complete_runtime(incomplete: str) -> list[str]:
+    return [name for name in RUNTIMES if name.startswith(incomplete)]
 
 
 def generate(
@@ -90,50 +99,83 @@ def generate(
             help="A LoRA's file, with :SCALE if not 1. May be given again.", metavar="FILE[:SCALE]"
         ),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Draw as another program does: {', '.join(row.id for row in PRESETS)}.",
+            autocompletion=_complete_preset,
+            show_default="flux1's own way",
+        ),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Hold no more than this, for example 6GB, of the card's memory or without one of "
+            "this machine's; 'auto': what is free.",
+            show_default="everything is loaded",
+        ),
+    ] = None,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="torch, or onnx: draws without torch from the folder that `flux1 export onnx` "
+            "wrote.",
+            autocompletion=_complete_runtime,
+        ),
+    ] = "torch",
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="With --runtime onnx: ONNX Runtime's execution provider, such as cuda or coreml.",
+            show_default="cpu",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
     ] = False,
 ) -> None:
     """Draw PROMPT and write it to a picture file that carries its whole recipe."""
-    from flux1.settings import Settings, read
-    from flux1.weights.sources import locate
-
     if quiet:
         logging.getLogger("flux1").setLevel(logging.ERROR)
     started = time.perf_counter()
-    width, height = _parse_size(size)
-    source = locate(model, read(Settings).models)
+    width, height = parse_size(size)
+    found = find_model(model, runtime, provider, device, dtype, memory)
     request = make_request(
-        source.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
+        found.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
         steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=count,
-        solver=solver, loras=[parse_lora(use) for use in lora or []],
+        solver=solver, loras=[parse_lora(use) for use in lora or []], like=like,
     )  # fmt: skip
     targets = _targets(output, request)
-
-    from flux1.pipeline.load import load_source
-    from flux1.weights.lora import read_lora
-
-    for use in request.loras:  # what is wrong with one is said before a model is loaded
-        read_lora(Path(use.name), source.variant.transformer)
-    pipeline = load_source(source, device=device, dtype=dtype)
-    for use in request.loras:
-        pipeline.load_lora(use.name)
+    pipeline = found.load(request)
     _check_storable(pipeline, request, targets[0])
     loaded = time.perf_counter()
-    seeds = _draw(pipeline, request, targets, show=stderr().is_terminal and not (quiet or as_json))
+    seeds, step_s = _draw(
+        pipeline, request, targets, show=stderr().is_terminal and not (quiet or as_json)
+    )
     finished = time.perf_counter()
     dropped = pipeline.dropped(request)
+    peak = found.peaks(pipeline)
     if as_json:
-        timings = {"load_s": round(loaded - started, 3), "draw_s": round(finished - loaded, 3)}
+        timings = {
+            "load_s": round(loaded - started, 3),
+            "draw_s": round(finished - loaded, 3),
+            "step_s": step_s,
+        }
         images = [{"file": str(t), "seed": s} for t, s in zip(targets, seeds, strict=True)]
         report = {"images": images, "request": asdict(request), "model_hash": pipeline.model_hash}
-        typer.echo(json.dumps({**report, "dropped": dropped, "timings": timings}))
+        report |= {"dropped": dropped, "timings": timings, "peak_bytes": peak}
+        typer.echo(json.dumps(report))
     elif not quiet:
         for target, drawn in zip(targets, seeds, strict=True):
             say(f"{target}  seed {drawn}")
+        if peak:
+            from flux1.pipeline.memory import bytes_text
+
+            told = ", ".join(f"{bytes_text(most)} of {what}" for what, most in peak.items())
+            say(f"at most {told}")
     if dropped and not quiet:
         shown = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
         say(f"not read, beyond the encoder's length: {shown!r}")
@@ -164,8 +206,9 @@ def _check_storable(pipeline: "FluxPipeline", request: ImageRequest, target: Pat
 
 def _draw(
     pipeline: "FluxPipeline", request: ImageRequest, targets: list[Path], show: bool
-) -> list[int]:
-    """Draw with a progress bar (a tick per step of every picture); returns the seeds."""
+) -> tuple[list[int], float | None]:
+    """Draw with a progress bar (a tick per step of every picture). The seeds, and the seconds of a
+    step (of all pictures together, without the first, before which prompts are encoded)."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -179,6 +222,7 @@ def _draw(
 
     columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     seeds: dict[int, int] = {}
+    moments: list[float] = []
     with Progress(*columns, console=stderr(), disable=not show, transient=True) as progress:
         task = progress.add_task("", total=request.steps * request.num_images)
         for event in pipeline.stream([request]):
@@ -189,7 +233,11 @@ def _draw(
                 seeds[event.image] = event.seed
             else:
                 progress.advance(task)
-    return [seeds[i] for i in range(len(targets))]
+                if event.image == 0:
+                    moments.append(time.perf_counter())
+    steps = len(moments) - 1
+    step_s = round((moments[-1] - moments[0]) / steps, 3) if steps else None
+    return [seeds[i] for i in range(len(targets))], step_s
 
 
 def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Recipe":
@@ -203,14 +251,5 @@ def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Reci
         str(pipeline.device),
         str(pipeline.dtype).removeprefix("torch."),
         tuple(LoraRecord(at.path.name, scale, at.sha256[:12]) for at, scale in loaded),
+        pipeline.runtime,
     )
-
-
-def _parse_size(size: str | None) -> tuple[int | None, int | None]:
-    if size is None:
-        return None, None
-    width, cross, height = size.lower().partition("x")
-    digits = cross and width.isdecimal() and height.isdecimal()
-    if not digits or max(len(width), len(height)) > 9:
-        raise RequestError("size", f"{size!r} is not WIDTHxHEIGHT; for example 1024x768")
-    return int(width), int(height)

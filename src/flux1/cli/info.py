@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from flux1.safety.provenance import Recipe
 
+_OPTIONS = ("steps", "guidance", "true_cfg", "solver", "seed", "negative_prompt", "like", "dtype")
+
 
 def info(
     file: Annotated[Path, typer.Argument(help="A picture that flux1 wrote.", show_default=False)],
@@ -45,11 +47,26 @@ def printable(text: str) -> str:
 
 
 def command(recipe: "Recipe") -> str:
-    """The `flux1 generate` line that draws the picture of a recipe."""
+    """The `flux1 generate` line that draws the picture of a recipe. The dtype of graphs is their own,
+    and they are found in FLUX1_MODELS."""
     words = ["flux1", "generate", "--model", recipe.model]
+    if recipe.runtime != "torch":
+        words += ["--runtime", recipe.runtime]
     words += ["--size", f"{recipe.width}x{recipe.height}"]
     fields = asdict(recipe)
-    for name in ("steps", "guidance", "true_cfg", "solver", "seed", "negative_prompt", "dtype"):
+    options = (
+        "steps",
+        "guidance",
+        "true_cfg",
+        "solver",
+        "seed",
+        "negative_prompt",
+        "like",
+        "dtype",
+    )
+    for name in options:
+        if name == "dtype" and recipe.runtime != "torch":
+            continue
         if fields[name] not in (None, ""):
             words += [f"--{name.replace('_', '-')}", str(fields[name])]
     for use in recipe.loras:

@@ -6,7 +6,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from flux1 import __version__
-from flux1.cli import convert, download, generate, info, inspect, keys, models, serve, train, users
+from flux1.cli import (
+    convert,
+    download,
+    export,
+    generate,
+    info,
+    inspect,
+    keys,
+    models,
+    plan,
+    serve,
+    train,
+    users,
+)
 from flux1.errors import Flux1Error
 
 # click's own class, wherever this typer keeps its click
@@ -22,10 +35,12 @@ app = typer.Typer(
 app.command("generate")(generate.generate)
 app.command("info")(info.info)
 app.command("models")(models.models)
+app.command("plan")(plan.plan)
 app.command("inspect")(inspect.inspect)
 app.command("convert")(convert.convert)
 app.command("download")(download.download)
-app.command("train")(train.train)
+app.add_typer(export.app, name="export")
+app.add_typer(train.app, name="train")
 app.command("serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")

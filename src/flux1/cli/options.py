@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flux1.errors import RequestError
 from flux1.request import LoraUse
 
 Device = Annotated[
@@ -23,3 +24,14 @@ def parse_lora(use: str) -> LoraUse:
         return LoraUse(name, float(scale)) if name else LoraUse(use)
     except ValueError:  # a colon of the file's name
         return LoraUse(use)
+
+
+def parse_size(size: str | None) -> tuple[int | None, int | None]:
+    """WIDTHxHEIGHT; nothing for nothing."""
+    if size is None:
+        return None, None
+    width, cross, height = size.lower().partition("x")
+    digits = cross and width.isdecimal() and height.isdecimal()
+    if not digits or max(len(width), len(height)) > 9:
+        raise RequestError("size", f"{size!r} is not WIDTHxHEIGHT; for example 1024x768")
+    return int(width), int(height)

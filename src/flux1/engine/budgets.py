@@ -14,9 +14,9 @@ from threading import Condition, Lock
 import torch
 from torch import nn
 
-from flux1.engine.memory import Memory
 from flux1.errors import OverloadedError, RequestError
 from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
+from flux1.pipeline.memory import Memory
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import ImageRequest, Order
 from flux1.variants import Variant

@@ -10,12 +10,12 @@ import torch
 
 from flux1.engine.budgets import Budgets
 from flux1.engine.desk import Desk, Listener
-from flux1.engine.memory import Memory, device_memory
 from flux1.engine.scheduler import Picture, Scheduler
 from flux1.engine.worker import Worker
 from flux1.errors import RequestError, UnknownModelError, nearest
 from flux1.events import EngineStatus, Queued
 from flux1.flow.solvers import EVALUATIONS_PER_STEP
+from flux1.pipeline.memory import Memory, device_memory
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import Order
 

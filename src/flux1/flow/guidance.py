@@ -3,10 +3,11 @@ the answers combine; it knows no network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
-from torch import Tensor
+
+from flux1.flow.array import Array
 
 Condition = Literal["prompt", "negative"]
 
@@ -16,7 +17,7 @@ class Guidance:
     """`rows`: the conditions to evaluate at each point; `combine`: their velocities to one."""
 
     rows: tuple[Condition, ...]
-    combine: Callable[[Sequence[Float[Tensor, "*x"]]], Float[Tensor, "*x"]]
+    combine: Callable[[Sequence[Float[Any, "*x"]]], Float[Any, "*x"]]
 
 
 def embedded() -> Guidance:
@@ -24,13 +25,13 @@ def embedded() -> Guidance:
     return Guidance(rows=("prompt",), combine=lambda velocities: velocities[0])
 
 
-def classifier_free(scale: float) -> Guidance:
+def classifier_free(scale: float | Float[Array, "*x"]) -> Guidance:
     """v = v_neg + scale (v_pos - v_neg) (Ho & Salimans 2022, arXiv 2207.12598): two rows.
 
     At scale 1 the negative row has no influence; callers use `embedded` then.
     """
 
-    def combine(velocities: Sequence[Float[Tensor, "*x"]]) -> Float[Tensor, "*x"]:
+    def combine(velocities: Sequence[Float[Array, "*x"]]) -> Float[Array, "*x"]:
         positive, negative = velocities
         return negative + scale * (positive - negative)
 

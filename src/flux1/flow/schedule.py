@@ -1,13 +1,15 @@
 """Where along the path to evaluate: times for sampling, densities for training."""
 
 import math
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
 
-Time = TypeVar("Time", float, Tensor)
+from flux1.flow.array import Number
+
+if TYPE_CHECKING:
+    import torch
 
 # mu is linear in the number of image tokens through these two points (FLUX.1's own choice).
 _FEW, _MU_FEW = 256, 0.5
@@ -20,7 +22,7 @@ def shift_mu(image_tokens: int) -> float:
     return _MU_FEW + (image_tokens - _FEW) * slope
 
 
-def shifted(t: Time, mu: float) -> Time:
+def shifted(t: Number, mu: float) -> Number:
     """Move times towards noise: e^mu t / (1 + (e^mu - 1) t); fixes 0 and 1."""
     s = math.exp(mu)
     return s * t / (1 + (s - 1) * t)
@@ -32,15 +34,59 @@ def sampling_times(steps: int, mu: float | None) -> list[float]:
     return times if mu is None else [shifted(t, mu) for t in times]
 
 
+# Other programs' ways to the same times: other last digits, or a table's coarseness.
+
+
+def _shifted_by_reciprocals(t: Number, mu: float) -> Number:
+    """`shifted` as it was published, e^mu / (e^mu + 1/t - 1): other roundings on the way."""
+    return math.exp(mu) / (math.exp(mu) + (1 / t - 1))
+
+
+def linspace_times(steps: int, mu: float | None) -> list[float]:
+    """In fp32 tensors (BFL)."""
+    import torch
+
+    times = torch.linspace(1, 0, steps + 1)
+    return (times if mu is None else _shifted_by_reciprocals(times, mu)).tolist()
+
+
+def float32_times(steps: int, mu: float | None) -> list[float]:
+    """In fp32 arrays, the 0 appended (diffusers)."""
+    grid = np.linspace(1, 1 / steps, steps).astype(np.float32)
+    times = grid if mu is None else math.exp(mu) / (math.exp(mu) + (1 / grid - 1))
+    return [*times.tolist(), 0.0]
+
+
+def table_times(steps: int, mu: float | None) -> list[float]:
+    """Evenly spaced entries of a table of fp32 times, 0 appended (ComfyUI's `simple`). The table
+    has 10 000 entries, unshifted 1000."""
+    import torch
+
+    entries = 1000 if mu is None else 10_000
+    table = torch.arange(1, entries + 1) / entries
+    if mu is not None:
+        table = _shifted_by_reciprocals(table, mu)
+    stride = entries / steps
+    return [*(table[-1 - int(i * stride)].item() for i in range(steps)), 0.0]
+
+
+TIMES: dict[str, Callable[[int, float | None], list[float]]] = {
+    "exact": sampling_times,
+    "linspace": linspace_times,
+    "float32": float32_times,
+    "table": table_times,
+}
+
+
 def logit_normal(
-    count: int, generator: torch.Generator, mean: float = 0.0, std: float = 1.0
-) -> Float[Tensor, " count"]:
+    count: int, generator: "torch.Generator", mean: float = 0.0, std: float = 1.0
+) -> "torch.Tensor":
     """Times t = sigmoid(N(mean, std^2)), most of them in the middle (arXiv 2403.03206, 3.1)."""
+    import torch
+
     return torch.sigmoid(mean + std * torch.randn(count, generator=generator))
 
 
-def training_times(
-    count: int, image_tokens: int, generator: torch.Generator
-) -> Float[Tensor, " count"]:
+def training_times(count: int, image_tokens: int, generator: "torch.Generator") -> "torch.Tensor":
     """Logit-normal times, shifted for the resolution as sampling is."""
     return shifted(logit_normal(count, generator), shift_mu(image_tokens))

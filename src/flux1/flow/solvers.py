@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
 
+import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
+from flux1.flow.array import Array
 from flux1.flow.path import denoised
 
-X = Float[Tensor, "*shape"]
+X = Float[Array, "*shape"]
 Steps = Generator[tuple[X, float], X, X]
 Solver = Callable[[X, Sequence[float]], Steps]
 
@@ -26,6 +27,15 @@ def euler(x: X, times: Sequence[float]) -> Steps:
     for t, s in pairwise(times):
         v = yield x, t
         x = x + (s - t) * v
+    return x
+
+
+def euler_in_dtype(x: X, times: Sequence[float]) -> Steps:
+    """`euler` whose step lengths are rounded to x's dtype, as diffusers' are: the same in fp32."""
+    for t, s in pairwise(times):
+        v = yield x, t
+        step = 0 * x + (s - t)
+        x = x + step * v
     return x
 
 
@@ -61,7 +71,7 @@ def dpmpp_2m(x: X, times: Sequence[float]) -> Steps:
     Second order with one evaluation a step: the clean estimate is extrapolated from the last two
     points in log-SNR. The first step and the last (where log-SNR is infinite) are first order.
     """
-    before: tuple[Tensor, float] | None = None
+    before: tuple[X, float] | None = None
     for t, s in pairwise(times):
         v = yield x, t
         image = denoised(x, t, v)
@@ -82,3 +92,16 @@ SOLVERS: dict[str, Solver] = {
     "dpmpp_2m": dpmpp_2m,
 }
 EVALUATIONS_PER_STEP: dict[str, int] = {"euler": 1, "heun": 2, "midpoint": 2, "dpmpp_2m": 1}
+
+
+def evaluation_times(solver: Solver, times: Sequence[float]) -> list[float]:
+    """When a solver asks for the velocity: that does not depend on where it is."""
+    x = np.zeros(1)
+    steps, found = solver(x, times), []
+    try:
+        _, t = next(steps)
+        while True:
+            found.append(t)
+            _, t = steps.send(x)
+    except StopIteration:
+        return found

@@ -1,5 +1,6 @@
 """The two kinds of transformer block, and the last layer."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,16 +27,20 @@ def modulate(
 
 
 class Modulation(nn.Module):
-    """The modulation vector to `branches` triples (shift, scale, gate)."""
+    """The modulation vector to `branches` triples (shift, scale, gate), side by side."""
 
     def __init__(self, hidden_size: int, branches: int) -> None:
         super().__init__()
-        self.branches = branches
         self.lin = nn.Linear(hidden_size, 3 * branches * hidden_size)
 
-    def forward(self, vec: Float[Tensor, "b d"]) -> list[Shift]:
-        chunks = self.lin(F.silu(vec))[:, None].chunk(3 * self.branches, dim=-1)
-        return [Shift(*chunks[3 * i : 3 * i + 3]) for i in range(self.branches)]
+    def forward(self, vec: Float[Tensor, "b d"]) -> Float[Tensor, "b n"]:
+        return self.lin(F.silu(vec))
+
+
+def triples(modulation: Float[Tensor, "b n"], hidden_size: int) -> list[Shift]:
+    """What `Modulation` gives, taken apart."""
+    chunks = modulation[:, None].split(hidden_size, dim=-1)
+    return [Shift(*chunks[i : i + 3]) for i in range(0, len(chunks), 3)]
 
 
 def mlp(hidden_size: int, mlp_size: int) -> nn.Sequential:
@@ -59,15 +64,18 @@ class DoubleStreamBlock(nn.Module):
         self.txt_attn = SelfAttention(hidden_size, num_heads)
         self.txt_mlp = mlp(hidden_size, mlp_size)
 
+    def modulations(self, vec: Float[Tensor, "b d"]) -> list[Float[Tensor, "b n"]]:
+        return [self.img_mod(vec), self.txt_mod(vec)]
+
     def forward(
         self,
         img: Float[Tensor, "b image d"],
         txt: Float[Tensor, "b text d"],
-        vec: Float[Tensor, "b d"],
+        modulations: Sequence[Float[Tensor, "b n"]],
         rope: Float[Tensor, "2 b tokens half"],
     ) -> tuple[Float[Tensor, "b image d"], Float[Tensor, "b text d"]]:
-        img1, img2 = self.img_mod(vec)
-        txt1, txt2 = self.txt_mod(vec)
+        """`modulations` are what the method of this name gives."""
+        (img1, img2), (txt1, txt2) = (triples(one, img.shape[-1]) for one in modulations)
         heads = self.num_heads
 
         img_qkv = self.img_attn.qkv(modulate(img, img1.shift, img1.scale))
@@ -101,13 +109,17 @@ class SingleStreamBlock(nn.Module):
         self.linear2 = nn.Linear(hidden_size + mlp_size, hidden_size)
         self.norm = QKNorm(hidden_size // num_heads)
 
+    def modulations(self, vec: Float[Tensor, "b d"]) -> list[Float[Tensor, "b n"]]:
+        return [self.modulation(vec)]
+
     def forward(
         self,
         x: Float[Tensor, "b tokens d"],
-        vec: Float[Tensor, "b d"],
+        modulations: Sequence[Float[Tensor, "b n"]],
         rope: Float[Tensor, "2 b tokens half"],
     ) -> Float[Tensor, "b tokens d"]:
-        (mod,) = self.modulation(vec)
+        """`modulations` is what the method of this name gives."""
+        ((mod,),) = (triples(one, x.shape[-1]) for one in modulations)
         qkv, hidden = self.linear1(modulate(x, mod.shift, mod.scale)).split(self.widths, dim=-1)
         attended = attention(*split_heads(qkv, self.norm, self.num_heads), rope)
         hidden = F.gelu(hidden, approximate="tanh")
@@ -122,8 +134,13 @@ class LastLayer(nn.Module):
         self.linear = nn.Linear(hidden_size, out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
+    def modulations(self, vec: Float[Tensor, "b d"]) -> list[Float[Tensor, "b n"]]:
+        return [self.adaLN_modulation(vec)]
+
     def forward(
-        self, x: Float[Tensor, "b tokens d"], vec: Float[Tensor, "b d"]
+        self, x: Float[Tensor, "b tokens d"], modulations: Sequence[Float[Tensor, "b n"]]
     ) -> Float[Tensor, "b tokens out"]:
-        shift, scale = self.adaLN_modulation(vec)[:, None].chunk(2, dim=-1)
+        """`modulations` is what the method of this name gives."""
+        (modulation,) = modulations
+        shift, scale = modulation[:, None].chunk(2, dim=-1)
         return self.linear(modulate(x, shift, scale))

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 SINUSOID_WIDTH = 256
+_FACTOR = 1000.0
 
 
 def sinusoid(x: Float[Tensor, " b"], width: int = SINUSOID_WIDTH) -> Float[Tensor, "b width"]:
@@ -17,11 +18,17 @@ def sinusoid(x: Float[Tensor, " b"], width: int = SINUSOID_WIDTH) -> Float[Tenso
     applied in x's own dtype as the reference does (bf16 guidance 3.5 becomes 3504, not 3500).
     """
     half = width // 2
-    scaled = (1000.0 * x).float()
+    scaled = (_FACTOR * x).float()
     k = torch.arange(half, dtype=torch.float32, device=x.device)
     frequencies = torch.exp(-math.log(10_000) * k / half)
     angles = scaled[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1).to(x.dtype)
+
+
+def divided_again(t: Float[Tensor, " b"], dtype: torch.dtype) -> Float[Tensor, " b"]:
+    """t as it comes back from a program that keeps 1000 t in `dtype`: rounded there, and again
+    when divided."""
+    return (_FACTOR * t).to(dtype) / _FACTOR
 
 
 class MlpEmbedder(nn.Module):

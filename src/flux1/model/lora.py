@@ -33,19 +33,32 @@ class Lora:
     """One LoRA beside the layers of a network. It does nothing outside of `taking`."""
 
     def __init__(
-        self, network: nn.Module, deltas: Deltas, device: torch.device, dtype: torch.dtype
+        self, network: nn.Module | None, deltas: Deltas, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Hang the deltas on the modules that they name (which must exist)."""
+        """Hang the deltas on the modules that they name (which must exist); without a network,
+        `attach` does that later."""
         self.share: _Share | None = None
         self.device = device
-        self._layers = {name: network.get_submodule(name) for name in deltas}
-        placed = {
-            name: [delta.placed(layer, device, dtype) for delta in deltas[name]]
-            for name, layer in self._layers.items()
-        }  # before the first is hung: a failure leaves nothing behind
-        for name, layer in self._layers.items():
+        self._deltas, self._placed, self._dtype = deltas, False, dtype
+        self._layers: dict[str, nn.Module] = {}
+        if network is not None:
+            self.attach(network)
+
+    def attach(self, network: nn.Module) -> None:
+        """Hang the deltas on this network, and on no other any more. One of the same weights, if
+        they hung on one before."""
+        layers = {name: network.get_submodule(name) for name in self._deltas}
+        if not self._placed:  # before the first is hung: a failure leaves nothing behind
+            self._deltas = {
+                name: [delta.placed(layer, self.device, self._dtype) for delta in self._deltas[name]]
+                for name, layer in layers.items()
+            }
+            self._placed = True
+        self.detach()
+        for name, layer in layers.items():
             branches = _beside(layer)
-            branches.loras = {**branches.loras, self: placed[name]}
+            branches.loras = {**branches.loras, self: self._deltas[name]}
+        self._layers = layers
 
     @property
     def attached(self) -> bool:

@@ -4,6 +4,8 @@
 Each class imports `transformers` when it is built, not before: that import takes seconds.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -59,7 +61,22 @@ class T5Text(nn.Module):
                 dropout_rate=0.0,
             )
         )
+        for block in self.t5.encoder.block:
+            block.layer[-1].DenseReluDense = GatedMlp(block.layer[-1].DenseReluDense)
 
     def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
         everything = torch.ones_like(ids)
         return self.t5(input_ids=ids, attention_mask=everything).last_hidden_state
+
+
+class GatedMlp(nn.Module):
+    """T5's, as `transformers` has it, but that it never asks for a weight: a stored one would be
+    decoded to tell its dtype."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__()
+        self.wi_0, self.wi_1, self.wo = theirs.wi_0, theirs.wi_1, theirs.wo
+        self.act = theirs.act
+
+    def forward(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        return self.wo(self.act(self.wi_0(x)) * self.wi_1(x))

@@ -12,17 +12,21 @@ from flux1.model.transformer import Transformer
 from flux1.pipeline.batch import batch, shape_of
 from flux1.pipeline.job import Job, Row
 from flux1.pipeline.memory import told_out_of_memory
+from flux1.pipeline.modulate import modulate
+from flux1.presets import Preset
 
 # Bounds the memory of a call. What is drawn does not depend on it beyond rounding.
 TOKENS_PER_CALL = 16_384
 
 
-def advance(jobs: Sequence[Job], transformer: Transformer) -> None:
+def advance(
+    jobs: Sequence[Job], transformer: Transformer, tokens_per_call: int = TOKENS_PER_CALL
+) -> None:
     """Evaluate every job's rows and hand each its velocities, in the order of its rows.
 
     Jobs may differ in everything: solver, step count, guidance, seed, time, LoRAs.
     """
-    for job, answers in zip(jobs, evaluate(jobs, transformer), strict=True):
+    for job, answers in zip(jobs, evaluate(jobs, transformer, tokens_per_call), strict=True):
         job.receive(answers)
 
 
@@ -35,13 +39,14 @@ def evaluate(
     Rows of one shape (image tokens, text tokens) share a model call of at most `tokens_per_call`
     (or of one row); each further shape is a call more.
     """
+    modulate(jobs, transformer)
     rows = [row for job in jobs for row in job.rows()]
-    alike: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
+    alike: dict[tuple[int, int, bool, Preset], list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         alike[shape_of(row)].append(place)
 
     velocities: dict[int, Float[Tensor, "image c"]] = {}
-    for (image_tokens, text_tokens, _), places in alike.items():
+    for (image_tokens, text_tokens, *_), places in alike.items():
         at_once = max(1, tokens_per_call // (image_tokens + text_tokens))
         for start in range(0, len(places), at_once):
             chunk = places[start : start + at_once]

@@ -33,7 +33,10 @@ class Conditioning:
 class TextEncoder(Protocol):
     """Prompts to conditioning, one for each."""
 
-    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]: ...
+    def __call__(self, prompts: Sequence[str], at_least: int | None = None) -> list[Conditioning]:
+        """`at_least`: pad T5's text to so many tokens and never cut it; None: to the model's own
+        length, and cut there. ValueError where there is no T5."""
+        ...
 
     def count(self, prompt: str) -> int:
         """The tokens that are read of a prompt, marks at its ends included."""
@@ -57,25 +60,27 @@ class FluxTextEncoder:
         self.clip_length, self.max_length = clip_length, max_length
         self._one_at_a_time = Lock()  # a call sets a tokenizer's padding, which others would see
 
-    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]:
+    def __call__(self, prompts: Sequence[str], at_least: int | None = None) -> list[Conditioning]:
         with self._one_at_a_time:
-            return self._encode(prompts)
+            if at_least is None:
+                return self._encode(prompts, self.max_length, cut=True)
+            return [self._encode([prompt], at_least, cut=False)[0] for prompt in prompts]
 
     @torch.no_grad()
-    def _encode(self, prompts: Sequence[str]) -> list[Conditioning]:
+    def _encode(self, prompts: Sequence[str], length: int, cut: bool) -> list[Conditioning]:
         clip_ids = self.clip_tokenizer(
             list(prompts), padding="max_length", truncation=True,
             max_length=self.clip_length, return_tensors="pt",
         ).input_ids  # fmt: skip
         t5_ids = self.t5_tokenizer(
-            list(prompts), padding="max_length", truncation=True,
-            max_length=self.max_length, return_tensors="pt",
+            list(prompts), padding="max_length", truncation=cut, max_length=length,
+            return_tensors="pt",
         ).input_ids  # fmt: skip
         device = next(self.t5.parameters()).device
         pooled = self.clip(clip_ids.to(device))
         states = self.t5(t5_ids.to(device))
         return [
-            Conditioning(txt, vector, self._dropped(prompt))
+            Conditioning(txt, vector, self._dropped(prompt) if cut else "")
             for prompt, txt, vector in zip(prompts, states, pooled, strict=True)
         ]
 
@@ -97,7 +102,9 @@ class SentenceTextEncoder:
         tokenizer.no_truncation()
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> list[Conditioning]:
+    def __call__(self, prompts: Sequence[str], at_least: int | None = None) -> list[Conditioning]:
+        if at_least is not None:
+            raise ValueError(f"at_least {at_least}: this encoder's length is fixed")
         encodings = self.tokenizer.encode_batch(list(prompts))
         longest = min(self.max_length, max(len(e.ids) for e in encodings))
         device = next(self.bert.parameters()).device

@@ -11,7 +11,8 @@ from flux1.pipeline.encode import FluxTextEncoder, SentenceTextEncoder, TextEnco
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.settings import Settings, read
 from flux1.variants import FluxText, Licence, SentenceText
-from flux1.weights.load import FluxTextParts, SentenceTextParts, TextParts, load_model
+from flux1.weights.load import FluxTextParts, Keep, SentenceTextParts, TextParts, load_model
+from flux1.weights.quantize import Quantization
 from flux1.weights.sources import Source, locate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # float16 overflows in FLUX.1
@@ -23,9 +24,15 @@ def load_pipeline(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    keep: Keep = "plain",
+    quantize: Quantization | None = None,
+    memory: int | str | None = None,
 ) -> FluxPipeline:
     """See `FluxPipeline.from_pretrained`."""
-    return load_source(locate(name_or_path, read(Settings).models), device=device, dtype=dtype)
+    source = locate(name_or_path, read(Settings).models)
+    return load_source(
+        source, device=device, dtype=dtype, keep=keep, quantize=quantize, memory=memory
+    )
 
 
 def load_source(
@@ -33,26 +40,37 @@ def load_source(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    keep: Keep = "plain",
+    quantize: Quantization | None = None,
+    memory: int | str | None = None,
 ) -> FluxPipeline:
-    """A pipeline from files that were found already. Raises WeightsError."""
+    """See `FluxPipeline.from_pretrained`; the files were found already."""
     settings = read(Settings)
     place = choose_device(settings.device if device is None else device)
     number = choose_dtype(settings.dtype if dtype is None else dtype, place)
-    model = load_model(source, number, place)
     origin = str(source.root or source.layout)
-    _announce_licence(source.variant.licence, origin)
+    if memory is not None:
+        if keep != "plain":
+            raise Flux1Error(f"keep: {keep!r} is chosen by memory; give one of the two")
+        from flux1.pipeline.staged import StagedPipeline
+
+        staged = StagedPipeline(source, origin, place, number, memory, quantize)
+        announce_licence(source.variant.licence, origin)
+        return staged
+    model = load_model(source, number, place, keep, quantize)
+    announce_licence(source.variant.licence, origin)
     return FluxPipeline(
         source.variant,
         model.transformer,
         model.autoencoder,
-        _text_encoder(model.text, source.variant.text),
+        text_encoder(model.text, source.variant.text),
         source.model_hash,
         origin,
     )
 
 
 @cache
-def _announce_licence(licence: Licence, origin: str) -> None:
+def announce_licence(licence: Licence, origin: str) -> None:
     """Said once for each set of weights that asks something of whoever runs them."""
     if not licence.commercial_use:
         _log.warning(
@@ -61,7 +79,8 @@ def _announce_licence(licence: Licence, origin: str) -> None:
         )  # fmt: skip
 
 
-def _text_encoder(parts: TextParts, text: FluxText | SentenceText) -> TextEncoder:
+def text_encoder(parts: TextParts, text: FluxText | SentenceText) -> TextEncoder:
+    """Text networks and tokenizers to what turns prompts into conditioning."""
     if isinstance(parts, FluxTextParts) and isinstance(text, FluxText):
         lengths = text.clip.max_length, text.max_tokens
         return FluxTextEncoder(

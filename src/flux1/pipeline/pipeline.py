@@ -3,26 +3,31 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL.Image import Image
 
+from flux1 import presets
 from flux1.errors import RequestError
 from flux1.events import Finished, Step
 from flux1.flow.guidance import Condition, classifier_free, embedded
 from flux1.flow.noise import initial_noise
-from flux1.flow.schedule import sampling_times, shift_mu
-from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS
+from flux1.flow.schedule import TIMES, shift_mu
+from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS, euler_in_dtype, evaluation_times
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import image_ids, pack
 from flux1.model.transformer import Transformer
-from flux1.pipeline.advance import advance
+from flux1.pipeline.advance import TOKENS_PER_CALL, advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
 from flux1.pipeline.job import Job
+from flux1.pipeline.like import dtype_of
 from flux1.pipeline.lora import LoadedLora, Loras
 from flux1.request import ImageRequest, LoraUse, make_request
 from flux1.variants import Variant
+from flux1.weights.keep import Keep
+from flux1.weights.quantize import Quantization
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,13 @@ class Pictures:
     dropped: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class FluxPipeline:
-    """A loaded model. Build it with `FluxPipeline.from_pretrained(...)`."""
+    """A loaded model. Build it with `FluxPipeline.from_pretrained(...)`.
+
+    `tokens_per_call` and `in_strips` (of the decode) bound the memory of drawing; a picture does
+    not depend on them beyond rounding.
+    """
 
     variant: Variant
     transformer: Transformer
@@ -49,10 +58,16 @@ class FluxPipeline:
     text: TextEncoder
     model_hash: str
     origin: str
-    _conditions: dict[str, Conditioning] = field(default_factory=dict, repr=False)
+    tokens_per_call: int = TOKENS_PER_CALL
+    in_strips: bool = False
+    runtime: ClassVar[str] = "torch"
+    _conditions: dict[tuple[str, int | None], Conditioning] = field(
+        default_factory=dict, repr=False
+    )
 
     def __post_init__(self) -> None:
-        self._loras = Loras(self.transformer)
+        self._loras = Loras(self.transformer.config, self.device, self.dtype)
+        self._loras.attach(self.transformer)
 
     @classmethod
     def from_pretrained(
@@ -61,15 +76,27 @@ class FluxPipeline:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        memory: int | str | None = None,
+        keep: Keep = "plain",
+        quantize: Quantization | None = None,
     ) -> "FluxPipeline":
         """Load a model by name ('flux-mini', 'flux-dev', ...) or from a folder of weights.
 
         `device` defaults to CUDA where there is a card, else the CPU; `dtype` to bfloat16 there
-        and float32 on the CPU. Raises UnknownModelError, MissingWeightsError or WeightsError.
+        and float32 on the CPU. `memory` is the most that the card may hold, or without one this
+        process: '6GB', bytes, or 'auto' for what is free; networks then come and go as it allows.
+        Without it all are loaded now, and `keep` says how: their weights decoded ('plain'), as the
+        file has them ('packed'), or left in the file ('mapped'). `quantize` turns them into eight
+        bits ('int8', 'int8_dynamic', 'fp8').
+
+        Raises UnknownModelError, MissingWeightsError or WeightsError; Flux1Error for what this
+        machine or these options do not allow.
         """
         from flux1.pipeline.load import load_pipeline
 
-        return load_pipeline(name_or_path, device=device, dtype=dtype)
+        return load_pipeline(
+            name_or_path, device=device, dtype=dtype, memory=memory, keep=keep, quantize=quantize
+        )
 
     @property
     def device(self) -> torch.device:
@@ -93,20 +120,22 @@ class FluxPipeline:
         num_images: int = 1,
         solver: str | None = None,
         loras: Sequence[LoraUse | tuple[str, float] | str] = (),
+        like: str | None = None,
         callback: Callable[[Step], None] | None = None,
     ) -> Pictures:
         """Draw `num_images` pictures of `prompt`; picture k is that of seed + k drawn alone
         (to rounding: at most one of 255 levels apart).
 
         What is left out takes the model's own defaults. `loras` are names of loaded LoRAs or files,
-        or pairs of that and a scale. `callback` is told of every step of every picture; its
-        `preview()` decodes the clean estimate. Raises RequestError, and for a LoRA's file
-        WeightsError.
+        or pairs of that and a scale. `like` names a program whose rounding, noise, times and text
+        length are matched: 'bfl', 'diffusers', 'comfyui'. `callback` is told of every step of every
+        picture; its `preview()` decodes the clean estimate. Raises RequestError, and for a LoRA's
+        file WeightsError.
         """
         request = make_request(
             self.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
             steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=num_images,
-            solver=solver, loras=loras,
+            solver=solver, loras=loras, like=like,
         )  # fmt: skip
         return self.draw(request, callback)
 
@@ -145,8 +174,7 @@ class FluxPipeline:
 
     def dropped(self, request: ImageRequest) -> str:
         """What of a request's words the text encoder has no room for, '' if it reads all."""
-        prompts = [request.prompt, *([request.negative_prompt] if request.true_cfg > 1 else [])]
-        return " ".join(filter(None, (self.encode(prompt).dropped for prompt in prompts)))
+        return " ".join(filter(None, (text.dropped for text in self.conditions(request).values())))
 
     def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]:
         """Encode, start, advance until done, decode. Images are numbered across all requests."""
@@ -155,12 +183,12 @@ class FluxPipeline:
                 raise RequestError(
                     "model", f"the request is for {request.model}, this is {self.variant.id}"
                 )
-            self._loras.prepare(request.loras)
+        self._loras.prepare([use for request in requests for use in request.loras])
         seeds = [r.seed + k for r in requests for k in range(r.num_images)]
         owners = [r for r in requests for _ in range(r.num_images)]
         jobs = [self.start(r, seed) for r, seed in zip(owners, seeds, strict=True)]
         while waiting := [i for i, job in enumerate(jobs) if not job.done]:
-            advance([jobs[i] for i in waiting], self.transformer)
+            advance([jobs[i] for i in waiting], self.transformer, self.tokens_per_call)
             for i in waiting:
                 step, rest = divmod(jobs[i].evaluations, EVALUATIONS_PER_STEP[owners[i].solver])
                 if rest == 0:
@@ -173,36 +201,50 @@ class FluxPipeline:
         """One image of a request, ready to advance: its noise, times, solver, conditions and LoRAs
         (which must be loaded: RequestError)."""
         rows, columns = self._grid(request)
-        channels = self.autoencoder.config.latent_channels
-        noise = pack(initial_noise(seed, channels, 2 * rows, 2 * columns))[0]
-        mu = shift_mu(rows * columns) if self.variant.time_shift else None
-        conditions: dict[Condition, Conditioning] = {"prompt": self.encode(request.prompt)}
-        guidance = embedded()
-        if request.true_cfg > 1:
-            conditions["negative"] = self.encode(request.negative_prompt)
-            guidance = classifier_free(request.true_cfg)
-        return Job(
-            SOLVERS[request.solver](noise, sampling_times(request.steps, mu)),
-            conditions,
+        channels, like = self.variant.autoencoder.latent_channels, presets.find(request.like)
+        latents = dtype_of(like.latents, self.dtype)
+        noise = pack(initial_noise(seed, channels, 2 * rows, 2 * columns, latents))[0]
+        mu = shift_mu(rows * columns) if like.shift is None else like.shift
+        times = TIMES[like.times](request.steps, mu if self.variant.time_shift else None)
+        guidance = classifier_free(request.true_cfg) if request.true_cfg > 1 else embedded()
+        solver = euler_in_dtype if like.rounds_steps else SOLVERS[request.solver]
+        job = Job(
+            solver(noise, times),
+            self.conditions(request),
             guidance,
             request.guidance,
             image_ids(rows, columns),
             self._loras.taken(request.loras),
+            like,
+            evaluation_times(solver, times),
         )
+        self._loras.draws(job, request.loras)
+        return job
 
-    def encode(self, prompt: str) -> Conditioning:
-        """A prompt's conditioning; the 64 used last are remembered. From one thread at a time."""
-        found = self._conditions.pop(prompt, None)
+    def conditions(self, request: ImageRequest) -> dict[Condition, Conditioning]:
+        """A request's prompt, and its negative one where that is used, encoded."""
+        at_least = presets.find(request.like).text_at_least
+        found: dict[Condition, Conditioning] = {"prompt": self.encode(request.prompt, at_least)}
+        if request.true_cfg > 1:
+            found["negative"] = self.encode(request.negative_prompt, at_least)
+        return found
+
+    def encode(self, prompt: str, at_least: int | None = None) -> Conditioning:
+        """A prompt's conditioning; the 64 used last are remembered. From one thread at a time.
+        `at_least` as a TextEncoder takes it."""
+        found = self._conditions.pop((prompt, at_least), None)
         if found is None:
-            (found,) = self.text([prompt])
-        self._conditions[prompt] = found
+            (found,) = self.text([prompt], at_least)
+        self._conditions[prompt, at_least] = found
         if len(self._conditions) > 64:
             self._conditions.pop(next(iter(self._conditions)))
         return found
 
     def decode(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
         """The picture that a request's finished (or estimated) tokens stand for."""
-        return decode(tokens, *self._grid(request), self.autoencoder)
+        like = presets.find(request.like)
+        grid = self._grid(request)
+        return decode(tokens, *grid, self.autoencoder, like, self.in_strips)
 
     def _grid(self, request: ImageRequest) -> tuple[int, int]:
         multiple = self.variant.size_multiple

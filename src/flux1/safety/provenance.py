@@ -55,6 +55,8 @@ class Recipe:
     dtype: str
     version: str
     loras: tuple[LoraRecord, ...] = ()
+    like: str | None = None
+    runtime: str = "torch"
 
 
 def recipe_of(
@@ -64,13 +66,14 @@ def recipe_of(
     device: str,
     dtype: str,
     loras: tuple[LoraRecord, ...] = (),
+    runtime: str = "torch",
 ) -> Recipe:
     """The recipe of the picture that `seed` gave for a request. `loras` are those of the request,
     as they are kept: a picture does not tell where files lay."""
     asked = {k: v for k, v in asdict(request).items() if k not in ("num_images", "loras", "seed")}
     return Recipe(
         **asked, seed=seed, model_hash=model_hash, device=device, dtype=dtype,
-        version=__version__, loras=loras,
+        version=__version__, loras=loras, runtime=runtime,
     )  # fmt: skip
 
 

@@ -53,9 +53,9 @@ class AutoencoderObjective:
     def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
         """Crops of fresh scenes: the network is convolutional, crops teach it as well."""
         rng = np.random.default_rng([self.seed, step])
-        crops = []
+        crops, side = [], self.picture_size
         for _ in range(self.batch_size):
-            picture = render(sample_scene(rng), self.sprites, self.picture_size, rng)
+            picture = render(sample_scene(rng), self.sprites, side, side, rng)
             y, x = rng.integers(0, self.picture_size - self.crop_size + 1, 2)
             crops.append(picture[y : y + self.crop_size, x : x + self.crop_size])
         device = self.model.encoder.conv_in.weight.device
@@ -82,9 +82,9 @@ class AutoencoderObjective:
     @torch.no_grad()
     def preview(self, model: Autoencoder) -> Image.Image:
         """Pictures above, their reconstructions below."""
-        rng = np.random.default_rng([self.seed, 2**31])
+        rng, side = np.random.default_rng([self.seed, 2**31]), self.picture_size
         pictures = np.stack(
-            [render(sample_scene(rng), self.sprites, self.picture_size, rng) for _ in range(8)]
+            [render(sample_scene(rng), self.sprites, side, side, rng) for _ in range(8)]
         )
         device = model.encoder.conv_in.weight.device
         decoded = model.decode(model.encode(to_pixels(pictures).to(device)))

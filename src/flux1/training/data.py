@@ -1,5 +1,6 @@
 """The transformer's training set: scenes composed once, encoded once, read many times."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,23 +26,25 @@ _SCENES = TypeAdapter(Scene)
 
 @dataclass(frozen=True)
 class Batch:
-    """Image tokens with their captions' features."""
+    """Image tokens with their captions' features. `grid`: rows and columns of tokens."""
 
     tokens: Float[Tensor, "b image c"]
     txt: Float[Tensor, "b text d"]
     pooled: Float[Tensor, "b p"]
+    grid: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class EncodedScenes:
-    """Scenes with their pictures' latents in half precision. Their words are not kept: each time
-    that a scene is read it is described anew."""
+    """Scenes of one size with their pictures' latents in half precision, `grid` tokens high and
+    wide. Their words are not kept: each time that a scene is read it is described anew."""
 
     scenes: tuple[Scene, ...]
     tokens: Float[Tensor, "n image c"]
+    grid: tuple[int, int]
 
     @classmethod
-    def open(cls, folder: Path) -> "EncodedScenes":
+    def open(cls, folder: Path, grid: tuple[int, int]) -> "EncodedScenes":
         if not (folder / "latents.safetensors").exists():
             raise DataError(
                 f"no encoded scenes in {folder}: a recipe makes them (`flux1 train flux-mini`)"
@@ -50,7 +53,7 @@ class EncodedScenes:
         tokens = FileTensors(folder / "latents.safetensors")["tokens"]
         if len(lines) != len(tokens):
             raise DataError(f"{folder}: {len(lines)} scenes but {len(tokens)} pictures' latents")
-        return cls(tuple(_SCENES.validate_json(line) for line in lines), tokens)
+        return cls(tuple(_SCENES.validate_json(line) for line in lines), tokens, grid)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -67,7 +70,24 @@ class EncodedScenes:
         words = text([_words(self.scenes[row], caption_dropout, rng) for row in rows])
         txt = torch.stack([c.txt for c in words]).float()
         pooled = torch.stack([c.pooled for c in words]).float()
-        return Batch(self.tokens[torch.from_numpy(rows)].to(txt), txt, pooled)
+        return Batch(self.tokens[torch.from_numpy(rows)].to(txt), txt, pooled, self.grid)
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Scenes of several sizes. A batch is of one size and has `batch_tokens` image tokens, fewer
+    pictures where they are larger; each size has its turn as often as it has batches."""
+
+    parts: tuple[EncodedScenes, ...]
+    batch_tokens: int
+
+    def batch(self, step: int, seed: int, caption_dropout: float, text: TextEncoder) -> Batch:
+        """Batch `step` of an endless walk; a pure function of its arguments."""
+        sizes = [self.batch_tokens // math.prod(part.grid) for part in self.parts]
+        batches = np.array([len(part) / n for part, n in zip(self.parts, sizes, strict=True)])
+        rng = np.random.default_rng([seed, step, 2])
+        turn = int(rng.choice(len(self.parts), p=batches / batches.sum()))
+        return self.parts[turn].batch(step, sizes[turn], seed, caption_dropout, text)
 
 
 def _words(scene: Scene, dropout: float, rng: np.random.Generator) -> str:
@@ -78,10 +98,8 @@ def latent_statistics(
     autoencoder: Autoencoder, sprites: Sprites, picture_size: int, seed: int, count: int = 256
 ) -> tuple[float, float]:
     """(shift, scale) that bring the mean latents of fresh scenes to zero mean and unit variance."""
-    rng = np.random.default_rng([seed, 2])
-    pictures = np.stack(
-        [render(sample_scene(rng), sprites, picture_size, rng) for _ in range(count)]
-    )
+    rng, side = np.random.default_rng([seed, 2]), picture_size
+    pictures = np.stack([render(sample_scene(rng), sprites, side, side, rng) for _ in range(count)])
     device = autoencoder.encoder.conv_in.weight.device
     with torch.no_grad():
         mean, _ = autoencoder.posterior(to_pixels(pictures).to(device))
@@ -92,29 +110,29 @@ def encode_scenes(
     folder: Path,
     autoencoder: Autoencoder,
     sprites: Sprites,
-    picture_size: int,
+    size: tuple[int, int],
     count: int,
     seed: int,
     mixture: Mixture,
     precision: torch.dtype,
     progress: Progress,
 ) -> None:
-    """Compose `count` scenes and write them to `folder` with their latents. `precision` is that
-    of the autoencoder's products; what is kept is float16."""
+    """Compose `count` scenes of a size (width, height) and write them to `folder` with their
+    latents. `precision` is that of the autoencoder's products; what is kept is float16."""
     task = progress.add_task("encoding scenes", total=count)
     device = autoencoder.encoder.conv_in.weight.device
     narrow = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     lines, latents = [], []
     for chunk in range(-(-count // CHUNK)):
         rng = np.random.default_rng([seed, chunk])
-        size = min(CHUNK, count - chunk * CHUNK)
-        scenes = [sample_scene(rng, mixture) for _ in range(size)]
-        pictures = np.stack([render(scene, sprites, picture_size, rng) for scene in scenes])
+        fresh = min(CHUNK, count - chunk * CHUNK)
+        scenes = [sample_scene(rng, mixture) for _ in range(fresh)]
+        pictures = np.stack([render(scene, sprites, *size, rng) for scene in scenes])
         with torch.no_grad(), narrow:
             pixels = to_pixels(pictures).to(device, memory_format=torch.channels_last)
             latents += [pack(autoencoder.encode(part)).half().cpu() for part in pixels.split(8)]
         lines += [_SCENES.dump_json(scene).decode() + "\n" for scene in scenes]
-        progress.advance(task, size)
+        progress.advance(task, fresh)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scenes.jsonl").write_text("".join(lines))
     write_tensors(folder / "latents.safetensors", {"tokens": torch.cat(latents)})

@@ -5,26 +5,28 @@ resumed gives the same bits as one that was not (on CPU, with the same number of
 """
 
 import copy
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from flux1.errors import DataError
 from flux1.training.checkpoint import load_checkpoint, save_checkpoint
+from flux1.training.distributed import ALONE, World
 from flux1.training.ema import Ema
+from flux1.training.log import Logger, Pace, open_loggers
 from flux1.training.muon import Muon
 from flux1.training.objective import Network, Objective
+from flux1.training.progress import RunProgress, memory_taken
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class LoopSettings:
     """How long, how fast, how often. Rates: warm up, hold, then fall linearly to zero.
 
     `learning_rate` is AdamW's, `matrix_learning_rate` Muon's. `precision` is that of the matrix
-    products; weights, moments and averages are always float32.
+    products; weights, moments and averages are always float32. `patience`: how many steps in a row
+    may have a loss or a gradient that is not finite (they change nothing) before the run stops.
     """
 
     steps: PositiveInt
@@ -50,6 +53,7 @@ class LoopSettings:
     log_every: PositiveInt = 50
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    patience: NonNegativeInt = 0
 
 
 def rate_at(step: int, settings: LoopSettings) -> float:
@@ -92,6 +96,30 @@ def step_seed(seed: int, step: int) -> int:
     return (z ^ (z >> 31)) >> 1
 
 
+@dataclass(frozen=True)
+class Ran:
+    """How far a run came: the averaged weights, the steps done, and which of them in this run had
+    no finite gradient and changed nothing."""
+
+    ema: Ema
+    done: int
+    left_out: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step gave; `waited` seconds of it for its batch."""
+
+    loss: float
+    norm: float
+    figures: dict[str, float]
+    waited: float
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
 def train(
     objective: Objective[Network],
     settings: LoopSettings,
@@ -99,40 +127,118 @@ def train(
     console: Console,
     stop_at: Callable[[], bool] = lambda: False,
 ) -> Network:
-    """Run to `settings.steps`, from the last checkpoint in `folder` if there is one.
+    """`run`, and a copy of the model with the averaged weights, for evaluation."""
+    ran = run(objective, settings, folder, console, stop_at)
+    twin = copy.deepcopy(objective.model)
+    twin.load_state_dict(ran.ema.shadow, strict=bool(ran.ema.shadow))
+    return twin.eval().requires_grad_(False)
 
-    Returns a copy of the model with the averaged weights. `stop_at` is asked after each step;
-    when it answers true, a checkpoint is written and the run ends early. DataError, with the
-    checkpoint as it was, if loss or gradient stop being finite.
+
+def run(
+    objective: Objective[Network],
+    settings: LoopSettings,
+    folder: Path,
+    console: Console,
+    stop_at: Callable[[], bool] = lambda: False,
+    loggers: Sequence[str] = (),
+    about: Mapping[str, Any] | None = None,
+    world: World = ALONE,
+) -> Ran:
+    """Train to `settings.steps`, from the last checkpoint in `folder` if there is one.
+
+    `stop_at` is asked after each step; when it answers true, a checkpoint is written and the run
+    ends early. `loggers` are those of training/log.py, which are told `about` the run.
+    DataError, with the checkpoint as it was, if loss or gradient stop being finite; OutputError if
+    a checkpoint cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = objective.model
+    device = next(model.parameters()).device
     ema = Ema(model, settings.ema_decay)
     optimizers = optimizers_for(objective, settings)
     full_rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     start = load_checkpoint(folder, model, ema, optimizers)
     if settings.compile:
-        model.compile()
+        model.compile(dynamic=False)  # a graph for each size of picture
 
-    with (
-        _progress(console, settings.steps, start, objective.unit) as advance,
-        Log(folder, settings, objective.unit) as log,
-    ):
+    left_out: list[int] = []
+    done, pace = start, Pace(settings.batch_size)
+    with ExitStack() as open_until_the_end:
+        told = _opened(open_until_the_end, loggers, folder, start, about or {}, world)
+        place = console if world.first else Console(quiet=True)
+        bar = RunProgress(place, settings.steps, start, objective.unit)
+        progress = open_until_the_end.enter_context(bar)
         for step in range(start, settings.steps):
             _set_rates(optimizers, full_rates, rate_at(step, settings))
-            loss, norm, figures = _step(objective, optimizers, settings, step)
-            ema.update(model)
-
+            made = _step(objective, optimizers, settings, step, world)
             done = step + 1
-            advance(done, loss, log.add(done, {"loss": loss, "grad_norm": norm, **figures}))
-            stopping, last = stop_at(), done == settings.steps
+            if made.finite:
+                ema.update(model)
+            else:
+                left_out.append(step)
+                _check_patience(left_out, settings.patience, made)
+
+            pace.add(made.waited)
+            progress.step(done, made.loss, pace.rate)
+            last = done == settings.steps
+            if done % settings.log_every == 0 or last:
+                row = _row(made, pace, objective.unit)
+                for logger in told:
+                    logger.figures(done, row)
+                progress.row(done, made.loss, pace.rate)
+                pace.restart()
+            stopping = world.any(stop_at(), device)
             if done % settings.checkpoint_every == 0 or last or stopping:
-                save_checkpoint(folder, done, model, ema, optimizers)
+                save_checkpoint(folder, done, model, ema, optimizers, world)
             if done % settings.preview_every == 0 or last:
-                objective.preview(averaged(model, ema)).save(folder / f"preview-{done:06d}.png")
+                with shown(model, ema, settings.compile):
+                    preview = objective.preview(model)
+                if preview is not None and world.first:
+                    preview.save(folder / f"preview-{done:06d}.png")
+                    for logger in told:
+                        logger.picture(done, preview)
             if stopping:
                 break
-    return averaged(model, ema)
+    return Ran(ema, done, tuple(left_out))
+
+
+def _opened(
+    stack: ExitStack,
+    names: Sequence[str],
+    folder: Path,
+    start: int,
+    about: Mapping[str, Any],
+    world: World,
+) -> list[Logger]:
+    if not world.first:
+        return []
+    loggers = open_loggers(names, folder, start, about)
+    for logger in loggers:
+        stack.callback(logger.close)
+    return loggers
+
+
+def _row(made: _Step, pace: Pace, unit: str) -> dict[str, float]:
+    """A row of the log: `data_..._per_s` is what the data alone would give."""
+    memory = memory_taken()
+    return {
+        f"{unit}_per_s": pace.rate,
+        f"data_{unit}_per_s": pace.data_rate,
+        **({} if memory is None else {"memory_gb": memory / 1e9}),
+        "loss": made.loss,
+        "grad_norm": made.norm,
+        **made.figures,
+    }
+
+
+def _check_patience(left_out: list[int], patience: int, made: _Step) -> None:
+    """DataError if the last `patience` steps and this one were all without a finite gradient."""
+    recent = left_out[-patience - 1 :]
+    if len(recent) > patience and recent[-1] - recent[0] == patience:
+        raise DataError(
+            f"loss {made.loss} and gradient norm {made.norm} at step {left_out[-1]}; the last "
+            "checkpoint is as it was: lower the learning rate and run again to go on from it"
+        )
 
 
 def _set_rates(
@@ -148,72 +254,38 @@ def _step(
     optimizers: list[torch.optim.Optimizer],
     settings: LoopSettings,
     step: int,
-) -> tuple[float, float, dict[str, float]]:
-    """One update of the weights; returns the loss, the gradient's norm and the log's figures."""
+    world: World,
+) -> _Step:
+    """One update of the weights; none if loss or gradient are not finite."""
     parameters = list(objective.model.parameters())
     generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
     narrow = settings.precision == "bfloat16"
     with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=narrow):
-        loss, figures = objective.loss(objective.batch(step), generator)
+        began = time.perf_counter()
+        batch = objective.batch(step)
+        waited = time.perf_counter() - began
+        loss, figures = objective.loss(batch, generator)
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm).item()
-    if not (math.isfinite(loss.item()) and math.isfinite(norm)):
-        raise DataError(
-            f"loss {loss.item()} and gradient norm {norm} at step {step}; the last checkpoint is "
-            "as it was: lower the learning rate and run again to go on from it"
-        )
+    world.average_gradients(parameters)
+    length = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+    norm = (length.full_tensor() if isinstance(length, DTensor) else length).item()
+    made = _Step(world.mean(loss.detach()).item(), norm, figures, waited)
     for optimizer in optimizers:
-        optimizer.step()
+        if made.finite:
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return loss.item(), norm, figures
-
-
-class Log:
-    """`log.jsonl`: a row every `log_every` steps, with the speed since the last one."""
-
-    def __init__(self, folder: Path, settings: LoopSettings, unit: str) -> None:
-        self._settings, self._unit = settings, unit
-        self._file = (folder / "log.jsonl").open("a")
-        self._since, self._count, self._rate = time.perf_counter(), 0, 0.0
-
-    def add(self, done: int, figures: dict[str, float]) -> float:
-        """Count a step, write it if it is its turn; returns how many of them a second."""
-        self._count += self._settings.batch_size
-        now = time.perf_counter()
-        self._rate = self._count / max(1e-9, now - self._since)
-        if done % self._settings.log_every == 0 or done == self._settings.steps:
-            row = {"step": done, f"{self._unit}_per_s": self._rate, **figures}
-            self._file.write(json.dumps({k: round(v, 5) for k, v in row.items()}) + "\n")
-            self._file.flush()
-            self._since, self._count = now, 0
-        return self._rate
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def averaged(model: Network, ema: Ema) -> Network:
-    """A copy of the model that carries the averaged weights, in evaluation mode."""
-    twin = copy.deepcopy(model)
-    twin.load_state_dict(ema.shadow)
-    return twin.eval().requires_grad_(False)
+    return made
 
 
 @contextmanager
-def _progress(
-    console: Console, total: int, start: int, unit: str
-) -> Iterator[Callable[[int, float, float], None]]:
-    bar = Progress(
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"loss {{task.fields[loss]:.4f}}  {{task.fields[rate]:.1f}} {unit}/s"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    with bar:
-        task = bar.add_task("", total=total, completed=start, loss=0.0, rate=0.0)
-        yield lambda done, loss, rate: bar.update(task, completed=done, loss=loss, rate=rate)
+def shown(model: nn.Module, ema: Ema, compiled: bool = False) -> Iterator[None]:
+    """While this lasts, the model is as it would be used: averaged weights, evaluation mode, no
+    gradients. A compiled one runs uncompiled: other shapes would have it compiled again."""
+    training = model.training
+    stance = torch.compiler.set_stance("force_eager") if compiled else ExitStack()
+    with ema.worn(model), torch.no_grad(), stance:
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)

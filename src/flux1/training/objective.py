@@ -41,8 +41,8 @@ class Objective(Protocol[Network]):
 
     def groups(self) -> ParameterGroups: ...
 
-    def preview(self, model: Network) -> Image.Image:
-        """A sheet of pictures drawn with `model` (the averaged weights)."""
+    def preview(self, model: Network) -> Image.Image | None:
+        """A sheet of pictures drawn with `model` (the averaged weights); None to draw none."""
         ...
 
 

@@ -1,53 +1,30 @@
-"""Recipes: everything that makes a shipped file from nothing, as one TOML file.
+"""Recipes: everything that makes a shipped file from nothing, as one TOML file (training/make.py
+carries it out)."""
 
-    sprites -> autoencoder -> sentence encoder -> (encoded scenes -> transformer) per phase
-            -> a folder `flux1` loads
-
-A stage whose result lies in the run's folder is not done again, so an interrupted run goes on
-where it stopped.
-"""
-
-import copy
-import dataclasses
-import json
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     TypeAdapter,
     ValidationError,
 )
-from rich.console import Console
-from rich.progress import Progress
 
 from flux1.errors import DataError, nearest
-from flux1.model.autoencoder import Autoencoder
-from flux1.model.transformer import Transformer
-from flux1.pipeline.encode import SentenceTextEncoder
-from flux1.pipeline.pipeline import FluxPipeline
-from flux1.training.autoencoder import AutoencoderObjective, start_precise
-from flux1.training.data import EncodedScenes, encode_scenes, latent_statistics
-from flux1.training.grounding import GroundingObjective
-from flux1.training.loop import LoopSettings, train
-from flux1.training.rectified_flow import RectifiedFlowObjective, initialise
+from flux1.training.loop import LoopSettings
 from flux1.training.scenes import Mixture
-from flux1.training.sprites import Sprites, prepare_sprites
-from flux1.training.text import fetch_sentence_model
-from flux1.variants import SentenceText, Variant, find
-from flux1.weights.load import SentenceTextParts, load_autoencoder, load_bert
-from flux1.weights.safetensors import read_json, write_json
-from flux1.weights.save import save_bfl, save_model_folder
+from flux1.variants import find
 
 _STRICT = ConfigDict(extra="forbid")
+Size = Annotated[str, Field(pattern=r"^[1-9]\d*x[1-9]\d*$")]
 
 
 @dataclass(frozen=True)
@@ -72,12 +49,14 @@ class GroundingStage:
 
 @dataclass(frozen=True)
 class TransformerPhase:
-    """`scenes` of a mixture, composed and encoded once; `caption_dropout` of the captions become
-    empty. Each phase starts from the averaged weights of the one before. `text`: the sentence
-    encoder as it came, or grounded; the last phase's is the model's."""
+    """`scenes`: how many of each size ("256x192": width, height) of a mixture, composed and encoded
+    once; `caption_dropout` of the captions become empty. A batch is of one size; the loop's
+    `batch_size` counts pictures of the recipe's `picture_size`, and larger ones are fewer. Each
+    phase starts from the averaged weights of the one before. `text`: the sentence encoder as it
+    came, or grounded; the last phase's is the model's."""
 
     loop: LoopSettings
-    scenes: PositiveInt
+    scenes: Annotated[dict[Size, PositiveInt], Field(min_length=1)]
     text: Literal["plain", "grounded"] = "plain"
     mixture: Mixture = field(default_factory=Mixture)
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -85,8 +64,35 @@ class TransformerPhase:
 
 
 @dataclass(frozen=True)
+class GuidanceStage:
+    """What makes a network that is told the guidance scale, of one that needs two evaluations: the
+    last phase's, which is kept as a model of the variant `teacher`. On that phase's scenes."""
+
+    loop: LoopSettings
+    teacher: str
+    scales: tuple[PositiveFloat, PositiveFloat] = (1.0, 7.0)
+    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.05
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class StepStage:
+    """What makes a LoRA of `rank` that draws in `steps` steps, as a model of the variant `student`;
+    `guidance` is the scale that it keeps. In the words and sizes of the last phase's scenes."""
+
+    loop: LoopSettings
+    student: str
+    guidance: PositiveFloat
+    rank: PositiveInt
+    alpha: PositiveFloat
+    steps: PositiveInt = 4
+    teacher_steps: PositiveInt = 2
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A whole training, from the names of packages to a folder of weights."""
+    """A whole training, from the names of packages to folders of weights."""
 
     name: str
     variant: str
@@ -95,6 +101,8 @@ class Recipe:
     autoencoder: AutoencoderStage
     transformer: Annotated[tuple[TransformerPhase, ...], Field(min_length=1)]
     grounding: GroundingStage | None = None
+    guidance_distillation: GuidanceStage | None = None
+    step_distillation: StepStage | None = None
     preview_prompts: tuple[str, ...] = ("a red apple on a blue background",)
     __pydantic_config__ = _STRICT
 
@@ -143,152 +151,34 @@ def _check_together(recipe: Recipe) -> None:
                 f"recipe: {name}: {side} is not a multiple of {multiple}; nearest: {near}"
             )
     for i, phase in enumerate(recipe.transformer):
-        if phase.scenes < phase.loop.batch_size:
-            raise DataError(
-                f"recipe: transformer.{i}.scenes: {phase.scenes} is less than one batch of "
-                f"{phase.loop.batch_size}"
-            )
+        for size, count in phase.scenes.items():
+            width, height = sides_of(size)
+            if width % multiple or height % multiple:
+                raise DataError(
+                    f"recipe: transformer.{i}.scenes: {size}: sides must be multiples of {multiple}"
+                )
+            batch = phase.loop.batch_size * recipe.picture_size**2 // (width * height)
+            if not 1 <= batch <= count:
+                raise DataError(
+                    f"recipe: transformer.{i}.scenes: {size}: {count} is less than one batch of "
+                    f"{max(batch, 1)}"
+                )
         if phase.text == "grounded" and recipe.grounding is None:
             raise DataError(
                 f"recipe: transformer.{i}.text: 'grounded' needs a [grounding] that makes it"
             )
-
-
-def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -> Path:
-    """Run all stages in `folder`; returns the finished model's folder (loadable by its path)."""
-    variant = find(recipe.variant)
-    if not isinstance(variant.text, SentenceText):
-        raise DataError(f"recipe: {recipe.name}: {variant.id} has no sentence encoder to train on")
-    _claim(folder, recipe)
-
-    sprites_path = folder / "sprites.npz"
-    if not sprites_path.exists():
-        console.print("fetching and rendering the drawings")
-        prepare_sprites(sprites_path)
-    sprites = Sprites.open(sprites_path)
-    language = fetch_sentence_model(folder / "text", variant.text.bert)
-    language.bert.to(device)
-    languages = {"plain": language}
-    if recipe.grounding is not None:
-        console.print("sentence encoder")
-        languages["grounded"] = ground(
-            recipe, recipe.grounding, variant.text, language, folder / "grounding", console, device
-        )
-
-    console.print("autoencoder")
-    autoencoder = make_autoencoder(
-        recipe, variant, sprites, folder / "autoencoder", console, device
-    )
-
-    torch.manual_seed(recipe.seed)
-    transformer = Transformer(variant.transformer)
-    initialise(transformer)
-    transformer.to(device)
-    for number, phase in enumerate(recipe.transformer, start=1):
-        language = languages[phase.text]
-        text = SentenceTextEncoder(language.bert, language.tokenizer, variant.text.max_tokens)
-        pipeline = FluxPipeline(variant, transformer, autoencoder, text, "", str(folder))
-        of = f"transformer, phase {number} of {len(recipe.transformer)}"
-        seed = recipe.seed + number - 1
-        scenes_folder = folder / f"scenes-{number}"
-        if not (scenes_folder / "latents.safetensors").exists():
-            console.print(f"{of}: composing and encoding scenes")
-            with Progress(console=console) as progress:
-                encode_scenes(
-                    scenes_folder, autoencoder, sprites, recipe.picture_size, phase.scenes, seed,
-                    phase.mixture, getattr(torch, phase.loop.precision), progress,
-                )  # fmt: skip
-        console.print(of)
-        scenes = EncodedScenes.open(scenes_folder)
-        trained = train_phase(
-            recipe, phase, pipeline, scenes, seed, folder / f"transformer-{number}", console
-        )
-        transformer.load_state_dict(trained.state_dict())
-
-    model_folder = folder / "model"
-    save_model_folder(model_folder, variant, transformer, autoencoder, language)
-    return model_folder
-
-
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Keep the recipe in the run's folder; DataError if another one began there: its stages would
-    be taken for this one's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    mine = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    path = folder / "recipe.json"
-    if not path.exists():
-        write_json(path, mine)
-        return
-    theirs = read_json(path)
-    changed = [key for key in mine if mine[key] != theirs.get(key)]
-    if changed:
+    distilled = recipe.guidance_distillation
+    if recipe.step_distillation is not None and distilled is None:
         raise DataError(
-            f"recipe: {folder} was begun with another {', '.join(changed)} (see {path.name}): "
-            "choose another folder with --out, or go on with the recipe as it was"
+            "recipe: step_distillation: begins at a network told the guidance: it needs a "
+            "[guidance_distillation]"
         )
+    if distilled is not None and distilled.scales[0] >= distilled.scales[1]:
+        low, high = distilled.scales
+        raise DataError(f"recipe: guidance_distillation.scales: {low} is not below {high}")
 
 
-def make_autoencoder(
-    recipe: Recipe,
-    variant: Variant,
-    sprites: Sprites,
-    folder: Path,
-    console: Console,
-    device: torch.device,
-) -> Autoencoder:
-    """Train (or go on, or read the finished one), then measure the latents' shift and scale."""
-    stage, finished = recipe.autoencoder, folder / "autoencoder.safetensors"
-    raw = dataclasses.replace(variant.autoencoder, scale_factor=1.0, shift_factor=0.0)
-    if not finished.exists():
-        torch.manual_seed(recipe.seed)
-        model = Autoencoder(raw)
-        start_precise(model)
-        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        objective = AutoencoderObjective(
-            model, sprites, stage.loop.batch_size, recipe.seed, recipe.picture_size,
-            stage.crop_size, stage.kl_weight, stage.edge_weight,
-        )  # fmt: skip
-        save_bfl(train(objective, stage.loop, folder, console), finished)
-    model = load_autoencoder(finished, raw, torch.float32, device)
-    shift, scale = latent_statistics(model, sprites, recipe.picture_size, recipe.seed)
-    model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
-    return model
-
-
-def ground(
-    recipe: Recipe,
-    stage: GroundingStage,
-    text: SentenceText,
-    language: SentenceTextParts,
-    folder: Path,
-    console: Console,
-    device: torch.device,
-) -> SentenceTextParts:
-    """A sentence encoder that says where things stand: train (or go on), or read the finished."""
-    finished = folder / "text_encoder.safetensors"
-    if not finished.exists():
-        objective = GroundingObjective(
-            copy.deepcopy(language.bert), language.tokenizer, stage.loop.batch_size, recipe.seed,
-            text.max_tokens, stage.code_weight,
-        )  # fmt: skip
-        save_bfl(train(objective, stage.loop, folder, console), finished)
-    bert = load_bert(finished, text.bert, torch.float32).to(device)
-    return SentenceTextParts(bert, language.tokenizer)
-
-
-def train_phase(
-    recipe: Recipe,
-    phase: TransformerPhase,
-    pipeline: FluxPipeline,
-    scenes: EncodedScenes,
-    seed: int,
-    folder: Path,
-    console: Console,
-) -> Transformer:
-    """Train (or go on with) a pipeline's transformer on encoded scenes; returns the average."""
-    side = recipe.picture_size // pipeline.variant.size_multiple
-    objective = RectifiedFlowObjective(
-        pipeline, scenes, recipe.preview_prompts, phase.loop.batch_size, seed,
-        phase.caption_dropout, (side, side),
-    )  # fmt: skip
-    return train(objective, phase.loop, folder, console)
+def sides_of(size: str) -> tuple[int, int]:
+    """ "256x192" to (256, 192)."""
+    width, height = size.split("x")
+    return int(width), int(height)

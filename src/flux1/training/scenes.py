@@ -33,7 +33,7 @@ _RGB = {colour.name: np.array(colour.rgb, dtype=np.float32) for colour in COLOUR
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: centre and size are fractions of the picture's side."""
+    """One object: its centre and size are fractions of the picture's sides."""
 
     noun: str
     x: float
@@ -71,18 +71,19 @@ def recolour(rgba: UInt8[np.ndarray, "h w 4"], colour: str) -> UInt8[np.ndarray,
 
 
 def render(
-    scene: Scene, sprites: Sprites, size: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "size size 3"]:
-    """Draw a scene; `rng` only moves the background's shade a little."""
+    scene: Scene, sprites: Sprites, width: int, height: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Draw a scene; `rng` only moves the background's shade a little. In a picture that is not
+    square, sizes are fractions of the shorter side."""
     shade = np.clip(_RGB[scene.background] + rng.uniform(-5, 5, 3), 0, 255)
-    canvas = Image.new("RGB", (size, size), tuple(int(c) for c in shade))
+    canvas = Image.new("RGB", (width, height), tuple(int(c) for c in shade))
     for thing in scene.things:
         rgba = sprites.rgba[scene.style][_index()[thing.noun]]
         if thing.colour is not None:
             rgba = recolour(rgba, thing.colour)
-        side = max(8, round(thing.size * size))
+        side = max(8, round(thing.size * min(width, height)))
         drawn = Image.fromarray(rgba).resize((side, side), Image.Resampling.BILINEAR)
-        corner = (round(thing.x * size - side / 2), round(thing.y * size - side / 2))
+        corner = (round(thing.x * width - side / 2), round(thing.y * height - side / 2))
         canvas.paste(drawn, corner, drawn)
     return np.asarray(canvas)
 
@@ -106,16 +107,18 @@ _PAIR_SIZE = 0.5
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the kinds of scene; they add up to 1. `coloured` is one object, recoloured."""
+    """Shares of the kinds of scene; they add up to 1. `coloured` is one object, recoloured;
+    `painted` is a pair, both recoloured."""
 
     single: float = 0.55
     coloured: float = 0.15
     pair: float = 0.20
     count: float = 0.10
+    painted: float = 0.0
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        shares = (self.single, self.coloured, self.pair, self.count)
+        shares = (self.single, self.coloured, self.pair, self.count, self.painted)
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise ValueError(f"shares must be at least 0 and add up to 1, not {sum(shares):g}")
 
@@ -153,13 +156,14 @@ def sample_scene(rng: np.random.Generator, mixture: Mixture = _COMMON) -> Scene:
         x, y = _jitter((0.5, 0.5), rng)
         thing = Thing(noun, x, y, rng.uniform(0.70, 0.78), colour)
         return Scene((thing,), background, style)
-    if kind < one + mixture.pair:
+    if kind < one + mixture.pair + mixture.painted:
+        tint = 0.2 if kind < one + mixture.pair else 1.0
         other = NOUNS[rng.integers(len(NOUNS))]
         style = _pick_style([noun, other], rng)
         relation = RELATIONS[rng.integers(4)]
         things = []
         for name, centre in zip((noun, other), _PAIR_CENTRES[relation], strict=True):
-            colour = _pick_colour(name, background, rng) if rng.random() < 0.2 else None
+            colour = _pick_colour(name, background, rng) if rng.random() < tint else None
             things.append(Thing(name, *_jitter(centre, rng, 0.01), _PAIR_SIZE, colour))
         return Scene(tuple(things), background, style, relation)
     style = _pick_style([noun], rng)

@@ -20,7 +20,7 @@ PACKAGES = {
     "glossy": ("@iconify-json/fluent-emoji", "1.2.7"),
     "flat": ("@iconify-json/fluent-emoji-flat", "1.2.6"),
 }
-SPRITE_SIZE = 96
+SPRITE_SIZE = 192
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ Newer files of ComfyUI's and BFL's: `X.weight_scale`, a number or one per row, `
 `X.comfy_quant`, a description. The weight is float8 times scale.
 """
 
-from functools import partial
+from functools import cache
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import BFloat16, Float
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.lazy import Stored, StoredTensors
+from flux1.weights.lazy import EVERY, Part, Rows, Stored, StoredTensors, derived
 
 NAME = "fp8"
 MARKER = "scaled_fp8"
@@ -48,19 +48,18 @@ def plain(state: StoredTensors) -> StoredTensors:
         elif name != MARKER and dot + last not in UNUSED:
             found[name] = tensor
     for name, tensor in found.items():
-        if tensor.dtype.startswith("F8_") and name not in scales:
-            found[name] = Stored(tensor.dtype, tensor.shape, tensor.size, partial(_widened, tensor))
+        if _is_fp8(tensor) and name not in scales:
+            found[name] = derived(tensor.dtype, tensor.shape, [tensor], _widened)
     for name, scale in scales.items():
         if name not in found:
             raise WeightsError(f"{name}: a scale without its weight")
         weight = found[name]
         rows = weight.shape[:1]
-        if not weight.dtype.startswith("F8_") or scale.shape not in ((), (1,), rows, (*rows, 1)):
+        if not _is_fp8(weight) or scale.shape not in ((), (1,), rows, (*rows, 1)):
             raise WeightsError(
                 f"{name}: {weight.dtype} {weight.shape} does not go with a scale of {scale.shape}"
             )
-        size = weight.size + scale.size
-        found[name] = Stored(weight.dtype, weight.shape, size, partial(_scaled, weight, scale))
+        found[name] = derived(weight.dtype, weight.shape, [weight, scale], scaled)
     return StoredTensors(found, state.metadata)
 
 
@@ -76,11 +75,32 @@ def scale_of(largest: Float[Tensor, ""]) -> Float[Tensor, ""]:
     return largest.float() / LARGEST if largest > 0 else torch.ones(())
 
 
-def _widened(tensor: Stored) -> Shaped[Tensor, "..."]:
-    return tensor.read().to(torch.bfloat16)
+def scaled(rows: Rows, weight: Part, scale: Part) -> Float[Tensor, "rows ..."]:
+    """Some rows of a weight times its scale or their own, in fp32."""
+    numbers = _numbers(weight(rows), torch.float32)
+    factors = scale(EVERY).float().flatten()
+    if factors.numel() > 1:
+        factors = factors[rows]
+    return numbers.mul_(factors.reshape(-1, *[1] * (numbers.ndim - 1)))
 
 
-def _scaled(weight: Stored, scale: Stored) -> Float[Tensor, "rows ..."]:
-    rows = weight.read().float()
-    factors = scale.read().float().reshape(-1, *[1] * (rows.ndim - 1))
-    return rows * factors
+def _is_fp8(tensor: Stored) -> bool:
+    return tensor.dtype.startswith("F8_") and tensor.raw
+
+
+def _widened(rows: Rows, weight: Part) -> BFloat16[Tensor, "..."]:
+    return _numbers(weight(rows), torch.bfloat16)
+
+
+def _numbers(eights: Float[Tensor, "..."], dtype: torch.dtype) -> Float[Tensor, "..."]:
+    """Exactly, by a table: torch's own conversion is many times slower."""
+    places = eights.contiguous().view(torch.uint8).flatten().int()
+    every = _every_number(eights.dtype, dtype, eights.device)
+    return every.index_select(0, places).reshape(eights.shape)
+
+
+@cache
+def _every_number(
+    eight: torch.dtype, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "256"]:
+    return torch.arange(256, dtype=torch.uint8).view(eight).to(device, dtype)

@@ -4,13 +4,14 @@ tensor decoded when asked for.
 The format (github.com/ggml-org/ggml/blob/master/docs/gguf.md): a magic word, a version, counts;
 keys and values; name, shape, type and place of each tensor; the bytes, aligned. Shapes are written
 with the fastest dimension first, the other way round than torch's. The header is read here, within
-bounds, because it is not to be believed; blocks are decoded by the `gguf` library.
+bounds, because it is not to be believed; blocks are decoded by gguf_blocks.py or, of the rarer
+types, by the `gguf` library.
 """
 
 import math
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,8 @@ import torch
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.lazy import Stored, StoredTensors
+from flux1.weights.gguf_blocks import DECODERS
+from flux1.weights.lazy import Rows, Stored, StoredTensors
 from flux1.weights.mapped import MappedFile
 
 MAGIC = b"GGUF"
@@ -27,6 +29,7 @@ VERSIONS = (2, 3)
 MAX_HEADER = 100_000_000  # bytes
 MAX_NAME = 65_535  # bytes
 MAX_DIMENSIONS = 4
+LARGEST = 2**48  # of a shape's sides multiplied, noughts left out
 MAX_NESTING = 4  # of arrays in arrays
 MAX_ALIGNMENT = 65_536
 ARCHITECTURE = "general.architecture"
@@ -61,7 +64,7 @@ class GgufTensors(StoredTensors):
         mapped = MappedFile(path)
         super().__init__(
             {
-                name: Stored(kind, shape, size, partial(_tensor, mapped, name, kind, start, shape))
+                name: _stored(mapped, name, kind, start, shape, size)
                 for name, (kind, shape, start, size) in entries.items()
             },
             metadata,
@@ -83,12 +86,15 @@ def decode(blocks: Tensor, kind: str, shape: tuple[int, ...]) -> Tensor:
     from gguf.constants import GGMLQuantizationType
     from gguf.quants import dequantize
 
+    if kind in DECODERS:
+        _, size = block_size(kind)
+        return DECODERS[kind](blocks.reshape(-1, size)).reshape(shape)
     try:
         with np.errstate(all="ignore"):  # a damaged file's scales may be infinite
-            numbers = dequantize(blocks.numpy(), GGMLQuantizationType[kind])
+            numbers = dequantize(blocks.cpu().numpy(), GGMLQuantizationType[kind])
     except NotImplementedError as failure:
         raise WeightsError(f"type {kind} cannot be decoded") from failure
-    return torch.from_numpy(numbers).reshape(shape)
+    return torch.from_numpy(numbers).reshape(shape).to(blocks.device)
 
 
 def encode(numbers: Tensor, kind: str) -> Tensor:
@@ -107,15 +113,28 @@ def encode(numbers: Tensor, kind: str) -> Tensor:
     return torch.from_numpy(packed)
 
 
-def _tensor(mapped: MappedFile, name: str, kind: str, start: int, shape: tuple[int, ...]) -> Tensor:
+def _stored(
+    mapped: MappedFile, name: str, kind: str, start: int, shape: tuple[int, ...], size: int
+) -> Stored:
     if 0 in shape:
-        return torch.empty(shape)
+        return Stored(kind, shape, size, (partial(torch.empty, shape),))
     if kind in PLAIN:
-        return mapped.tensor(start, PLAIN[kind], shape)
-    numbers, size = block_size(kind)
-    packed = mapped.tensor(start, torch.uint8, (*shape[:-1], shape[-1] // numbers * size))
+        return Stored(kind, shape, size, (partial(mapped.tensor, start, PLAIN[kind], shape),))
+    numbers, each = block_size(kind)
+    bytes_shape = (*shape[:-1], shape[-1] // numbers * each)
+    part = partial(mapped.tensor, start, torch.uint8, bytes_shape)
+    return Stored(kind, shape, size, (part,), partial(_decoded, name, kind, shape))
+
+
+def _decoded(
+    name: str, kind: str, shape: tuple[int, ...], tensors: Sequence[Tensor], rows: Rows
+) -> Tensor:
+    (blocks,) = tensors
     try:
-        return decode(packed, kind, shape)
+        if len(shape) == 1:  # of a vector, the blocks have no rows
+            return decode(blocks, kind, shape)[rows]
+        chosen = blocks[rows]
+        return decode(chosen, kind, (len(chosen), *shape[1:]))
     except WeightsError as failure:
         raise WeightsError(f"{name}: {failure}") from failure
 
@@ -172,6 +191,8 @@ def _checked(
             raise WeightsError(
                 f"truncated: {name} ends at byte {start + taken} of {size}; download it again"
             )
+        if math.prod(filter(None, dimensions)) >= LARGEST:  # there is a 0 among them
+            raise WeightsError(f"damaged header: {name} claims a shape of {dimensions}")
         total += taken
         if name in names or total > size:
             raise WeightsError(f"{name} is there twice, or shares its bytes with another")

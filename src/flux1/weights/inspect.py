@@ -12,6 +12,7 @@ from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.variants import VARIANTS
 from flux1.weights import lora_names, names
 from flux1.weights.family import relatives
+from flux1.weights.foreign import family_of
 from flux1.weights.gguf import GgufTensors
 from flux1.weights.lazy import StoredTensors
 from flux1.weights.open import SUFFIXES, naming, open_tensors
@@ -206,7 +207,7 @@ def _adapter(algorithms: tuple[str, ...], state: StoredTensors) -> Adapter:
         ranks=tuple(lora_names.ranks_of(shapes)),
         layers=len(layers) - len(text),
         text_layers=len(text),
-        other_model=lora_names.other_model(state.keys()) or "",
+        other_model=family_of(state) or "",
     )
 
 

@@ -8,17 +8,18 @@ is max|row| / 254, plus fp32 rounding. Vectors (biases, norms) stay, in fp32.
 Read, not written: the int8 of bitsandbytes, `X.weight` with `X.SCB`, where scale is SCB / 127.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.lazy import Stored, StoredTensors
+from flux1.weights.lazy import Rows, Stored, StoredTensors
 
 NAME = "int8 rows"
+CODED = "INT8"  # such a tensor's word
 METADATA = {"quantization": "int8-rows"}
 SCALE_SUFFIX = ".row_scale"
 BITSANDBYTES = (".SCB", ".weight_format")
@@ -70,16 +71,27 @@ def plain(state: StoredTensors) -> StoredTensors:
         if name not in found:
             raise WeightsError(f"{scale}: a scale without its tensor")
         rows, factors = found[name], state.stored[scale]
-        if rows.dtype != "I8" or factors.shape != rows.shape[:1]:
+        fits = rows.dtype == "I8" and rows.raw and factors.shape == rows.shape[:1]
+        if not fits:
             raise WeightsError(
                 f"{name}: {rows.dtype} {rows.shape} does not go with {factors.shape} row scales"
             )
-        read = partial(_dequantized, rows, factors, unit)
-        found[name] = Stored("INT8", rows.shape, rows.size + factors.size, read)
+        scaled = Stored("F32", factors.shape, factors.size, (partial(_scales, factors, unit),))
+        found[name] = coded(rows, scaled)
     return StoredTensors(found, state.metadata)
 
 
-def _dequantized(rows: Stored, factors: Stored, unit: float) -> Float[Tensor, "rows ..."]:
-    steps: Int8[Tensor, "rows ..."] = rows.read()
-    scale: Float[Tensor, " rows"] = factors.read().float() * unit
-    return (steps.flatten(1) * scale[:, None]).reshape(steps.shape)
+def coded(codes: Stored, scales: Stored) -> Stored:
+    """An int8 tensor: its parts are the codes and their rows' scales, in fp32."""
+    parts = codes.parts + scales.parts
+    return Stored(CODED, codes.shape, codes.size + scales.size, parts, dequantized)
+
+
+def dequantized(tensors: Sequence[Tensor], rows: Rows) -> Float[Tensor, "rows ..."]:
+    """Some rows of int8 codes and their scales, in fp32."""
+    codes, scales = (tensor[rows] for tensor in tensors)
+    return codes.float().mul_(scales.reshape(-1, *[1] * (codes.ndim - 1)))
+
+
+def _scales(factors: Stored, unit: float) -> Float[Tensor, " rows"]:
+    return factors.read().float() * unit

@@ -1,8 +1,9 @@
 """A folder to a model. Three layouts are known by their files.
 
-`flux1`: model.json and three safetensors (how flux-mini ships). `diffusers`: transformer/, vae/,
-text_encoder/ and the rest, each with a config.json that decides its shape. `bfl`: one file with the
-transformer (flux1-dev.safetensors, flux1-dev-Q4_0.gguf), the other parts beside it.
+`flux1`: model.json and three safetensors (how flux-mini ships), or model.json and a LoRA for such a
+folder beside it. `diffusers`: transformer/, vae/, text_encoder/ and the rest, each with a
+config.json that decides its shape. `bfl`: one file with the transformer (flux1-dev.safetensors,
+flux1-dev-Q4_0.gguf), the other parts beside it.
 """
 
 import math
@@ -22,10 +23,13 @@ from flux1.weights.configs import (
 )
 from flux1.weights.family import bfl_name, check_fit, named_row, row_for
 from flux1.weights.model_files import (
+    LORA_FILE,
     MODEL_FILES,
     MODEL_JSON,
+    FewSteps,
     Files,
     Source,
+    files_of,
     from_where,
     require,
 )
@@ -61,6 +65,8 @@ def of_folder(folder: Path, variant: Variant | None, places: Sequence[Path] = ()
 
 def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
     told = read_json(folder / MODEL_JSON)
+    if isinstance(told, dict) and "base" in told:
+        return _few_steps(folder, told, variant)
     try:
         row = variants.find(told["variant"])
         shift, scale = float(told["latents"]["shift"]), float(told["latents"]["scale"])
@@ -79,7 +85,32 @@ def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
     require(folder, [path for path in paths if not path.is_file()], row.repository)
     autoencoder = replace(row.autoencoder, shift_factor=shift, scale_factor=scale)
     row = replace(row, autoencoder=autoencoder)
-    return Source(row, "flux1", folder, Files(paths[0], paths[1], (paths[2],), (paths[3],)))
+    return Source(row, "flux1", folder, files_of(folder))
+
+
+def _few_steps(folder: Path, told: dict, variant: Variant | None) -> Source:
+    """A LoRA that lets the model in the folder beside draw in few steps."""
+    try:
+        row, guidance = variants.find(told["variant"]), float(told["guidance"])
+        beside = str(told["base"])
+    except (UnknownModelError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise WeightsError(f"{folder / MODEL_JSON}: needs a known variant and a guidance") from e
+    if Path(beside).name != beside or not math.isfinite(guidance):
+        raise WeightsError(
+            f"{folder / MODEL_JSON}: needs the name of a folder beside it and a finite guidance, "
+            f"not {beside!r} and {guidance}"
+        )
+    if variant is not None and row.id != variant.id:
+        raise WeightsError(f"{folder}: holds {row.id}, not {variant.id}")
+    base = of_folder(folder.parent / beside, None)
+    lora = folder / LORA_FILE
+    require(folder, [] if lora.is_file() else [lora], row.repository)
+    if base.files is None or base.variant.transformer != replace(
+        row.transformer, guidance_embed=True
+    ):
+        raise WeightsError(f"{folder}: {row.id} is not made of {base.variant.id} ({base.root})")
+    files = replace(base.files, few_steps=FewSteps(lora, guidance))
+    return Source(replace(row, autoencoder=base.variant.autoencoder), "flux1", folder, files)
 
 
 def _diffusers_layout(folder: Path, variant: Variant | None) -> Source:

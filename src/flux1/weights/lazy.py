@@ -1,11 +1,20 @@
 """Tensors computed when asked for, so a 24 GB file passes through memory one tensor at a time."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate
 
+import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from flux1.weights.dtypes import WORDS
+
+Rows = slice | Int[Tensor, " n"]
+EVERY = slice(None)
+Decode = Callable[[Sequence[Tensor], Rows], Tensor]
+Part = Callable[[Rows], Tensor]  # rows to their numbers
 
 
 class LazyTensors(Mapping[str, Tensor]):
@@ -44,25 +53,97 @@ class LastTensor(Mapping[str, Tensor]):
         return len(self._inner)
 
 
+def _as_it_is(tensors: Sequence[Tensor], rows: Rows) -> Tensor:
+    (tensor,) = tensors
+    return tensor[rows] if tensor.ndim else tensor
+
+
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in a file, not read yet.
+    """A tensor in a file, not read yet: parts that lie there, and how its numbers come from them.
 
-    `dtype` is the format's own word for how it is kept (`BF16`, `F8_E4M3`, `Q4_K`, `NF4`), `size`
-    the bytes that it takes there, `shape` the shape of what `read` gives.
+    `dtype` is the format's own word for how it is kept (`BF16`, `F8_E4M3`, `Q4_K`, `NF4`), `shape`
+    the shape of its numbers, `size` the bytes that it takes there. Each of `parts` gives a tensor
+    as it lies in the file; `decode(tensors, rows)` the numbers of some rows (`EVERY`: all).
     """
 
     dtype: str
     shape: tuple[int, ...]
     size: int
-    read: Callable[[], Tensor]
+    parts: tuple[Callable[[], Tensor], ...]
+    decode: Decode = _as_it_is
+
+    @property
+    def raw(self) -> bool:
+        """Whether its numbers lie in the file as they are."""
+        return self.decode is _as_it_is
+
+    def opened(self) -> tuple[Tensor, ...]:
+        """Its parts' tensors: mapped, where the file can be."""
+        return tuple(part() for part in self.parts)
+
+    def read(self) -> Tensor:
+        """All of its numbers."""
+        return self.decode(self.opened(), EVERY)
+
+
+def derived(
+    dtype: str, shape: tuple[int, ...], of: Sequence[Stored], decode: Callable[..., Tensor]
+) -> Stored:
+    """A tensor that is computed from others: `decode(rows, *of)`, where each of these, called with
+    rows, gives its own."""
+    stops = list(accumulate(len(one.parts) for one in of))
+    places = [slice(stop - len(one.parts), stop) for one, stop in zip(of, stops, strict=True)]
+
+    def decoded(tensors: Sequence[Tensor], rows: Rows) -> Tensor:
+        return decode(
+            rows,
+            *(partial(one.decode, tensors[at]) for one, at in zip(of, places, strict=True)),
+        )
+
+    parts = tuple(part for one in of for part in one.parts)
+    return Stored(dtype, shape, sum(one.size for one in of), parts, decoded)
+
+
+def joined(of: Sequence[Stored]) -> Stored:
+    """Tensors on top of one another, as one. Its rows can be had by slices only."""
+    starts = [0, *accumulate(one.shape[0] for one in of)]
+
+    def decode(rows: slice, *parts: Part) -> Tensor:
+        first, last, _ = rows.indices(starts[-1])
+        pieces = [
+            part(slice(max(first - start, 0), min(last, stop) - start))
+            for part, start, stop in zip(parts, starts, starts[1:], strict=False)
+            if first < stop and last > start
+        ] or [parts[0](slice(0, 0))]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    return derived(of[0].dtype, (starts[-1], *of[0].shape[1:]), of, decode)
+
+
+def rows_of(stored: Stored, start: int, stop: int) -> Stored:
+    """Some rows of a tensor, as one that has no others. Its rows can be had by slices only."""
+
+    def decode(rows: slice, whole: Part) -> Tensor:
+        first, last, _ = rows.indices(stop - start)
+        return whole(slice(start + first, start + last))
+
+    found = derived(stored.dtype, (stop - start, *stored.shape[1:]), [stored], decode)
+    return replace(found, size=stored.size * (stop - start) // max(stored.shape[0], 1))
+
+
+def numbers_of(rows: Rows, count: int, device: torch.device) -> Int[Tensor, " n"]:
+    """Which of `count` rows these are."""
+    if isinstance(rows, slice):
+        return torch.arange(*rows.indices(count), device=device)
+    return rows.to(device)
 
 
 def in_memory(tensor: Tensor) -> Stored:
     """A tensor that is there already, in the form of one that is not."""
     dtype = WORDS.get(tensor.dtype, str(tensor.dtype).removeprefix("torch."))
     size = tensor.numel() * tensor.element_size()
-    return Stored(dtype, tuple(tensor.shape), size, lambda: tensor)
+    return Stored(dtype, tuple(tensor.shape), size, (lambda: tensor,))
 
 
 class StoredTensors(LazyTensors):

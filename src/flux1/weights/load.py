@@ -1,25 +1,35 @@
 """Files to networks: built without memory, then given the tensors, checked by name and shape."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from flux1.errors import WeightsError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.bert import BertText
-from flux1.model.config import AutoencoderConfig, BertConfig, TransformerConfig
+from flux1.model.config import (
+    AutoencoderConfig,
+    BertConfig,
+    ClipConfig,
+    T5Config,
+    TransformerConfig,
+)
 from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
 from flux1.variants import FluxText, SentenceText
 from flux1.weights import names
+from flux1.weights.keep import Keep, Storing
+from flux1.weights.lazy import Stored, StoredTensors
+from flux1.weights.lora import merge_lora, read_lora
 from flux1.weights.model_files import Source, verify
 from flux1.weights.open import naming
 from flux1.weights.parts import open_part
+from flux1.weights.quantize import Quantization, quantize_layers
 from flux1.weights.sources import unreadable
 
 if TYPE_CHECKING:
@@ -63,25 +73,26 @@ class Model:
     text: TextParts
 
 
-def load_model(source: Source, dtype: torch.dtype = torch.float32, device: Device = "cpu") -> Model:
+def load_model(
+    source: Source,
+    dtype: torch.dtype = torch.float32,
+    device: Device = "cpu",
+    keep: Keep = "plain",
+    quantize: Quantization | None = None,
+) -> Model:
     """All networks of a source; of a random one, the same weights each time.
 
-    WeightsError, one line, if a file is damaged or of another model.
+    `keep` says how the transformer and FLUX.1's text encoders hold their weights (the other
+    networks are small); `quantize` turns those of their blocks into eight bits on the way.
+    WeightsError, one line, if a file is damaged or of another model, or cannot be kept so;
+    Flux1Error if the device cannot compute so.
     """
-    variant, files = source.variant, source.files
-    if files is None:
-        text = load_text(source, dtype, device)
-        return Model(
-            random_transformer(variant.transformer, RANDOM_SEED).to(device=device, dtype=dtype),
-            random_autoencoder(variant.autoencoder, RANDOM_SEED).to(device=device, dtype=dtype),
-            text,
-        )
     try:
         verify(source)
         return Model(
-            load_transformer(files.transformer, variant.transformer, dtype, device),
-            load_autoencoder(files.autoencoder, variant.autoencoder, dtype, device),
-            load_text(source, dtype, device),
+            source_transformer(source, dtype, device, keep, quantize),
+            source_autoencoder(source, dtype, device),
+            load_text(source, dtype, device, keep, quantize),
         )
     except OSError as failure:
         raise unreadable(failure) from failure
@@ -94,19 +105,62 @@ def networks(model: Model) -> list[nn.Module]:
     return [model.transformer, model.autoencoder, *encoders]
 
 
+def source_autoencoder(source: Source, dtype: torch.dtype, device: Device) -> Autoencoder:
+    """A model's autoencoder, from its file or drawn at random. Errors as above."""
+    config, files = source.variant.autoencoder, source.files
+    if files is not None:
+        return load_autoencoder(files.autoencoder, config, dtype, device)
+    return random_autoencoder(config, RANDOM_SEED).to(device=device, dtype=dtype)
+
+
+def source_transformer(
+    source: Source,
+    dtype: torch.dtype,
+    device: Device,
+    keep: Keep = "plain",
+    quantize: Quantization | None = None,
+) -> Transformer:
+    """A model's transformer: as its file has it, drawn at random, or computed from its files (of
+    few steps: at one guidance scale, with the LoRA in it). Errors as above."""
+    config, files = source.variant.transformer, source.files
+    if files is not None and files.few_steps is None:
+        return load_transformer(files.transformer, config, dtype, device, keep, quantize)
+    if keep != "plain":
+        raise WeightsError(f"{source.variant.id}: no file holds its weights; keep them plain")
+    if files is None or files.few_steps is None:
+        transformer = random_transformer(config, RANDOM_SEED)
+    else:
+        told = replace(config, guidance_embed=True)
+        whole = load_transformer(files.transformer, told, torch.float32)
+        transformer = whole.at_guidance(files.few_steps.guidance)
+        state = merge_lora(transformer.state_dict(), read_lora(files.few_steps.lora, config))
+        transformer.load_state_dict({name: state[name] for name in state})
+        transformer.requires_grad_(False)
+    transformer.to(device=device, dtype=dtype)
+    if quantize is not None:
+        quantize_layers(transformer, quantize)
+    return transformer
+
+
 def load_transformer(
-    path: Path, config: TransformerConfig, dtype: torch.dtype, device: Device = "cpu"
+    path: Path,
+    config: TransformerConfig,
+    dtype: torch.dtype,
+    device: Device = "cpu",
+    keep: Keep = "plain",
+    quantize: Quantization | None = None,
 ) -> Transformer:
     """A transformer from any readable file or a folder of shards, in BFL's or diffusers' names.
 
-    WeightsError, naming the path, if the file is damaged or holds another model.
+    WeightsError, naming the path, if the file is damaged, holds another model or cannot be kept so.
     """
     with naming(path):
         part = open_part(path, "transformer")
-        state: Mapping[str, Tensor] = part.tensors
+        state = part.tensors
         if part.dialect == "diffusers":
             state = names.transformer_from_diffusers(state, config)
-        return _assign(_empty(Transformer, config), state, dtype, device)
+        network = _empty(Transformer, config)
+        return _assign(network, state, dtype, device, _storing(keep, quantize, dtype, device))
 
 
 def load_autoencoder(
@@ -115,16 +169,21 @@ def load_autoencoder(
     """An autoencoder from a file or a folder, in BFL's or diffusers' names. Errors as above."""
     with naming(path):
         part = open_part(path, "autoencoder")
-        state: Mapping[str, Tensor] = part.tensors
+        state = part.tensors
         if part.dialect == "diffusers":
             state = names.autoencoder_from_diffusers(state, config)
         return _assign(_empty(Autoencoder, config), state, dtype, device)
 
 
 def load_text(
-    source: Source, dtype: torch.dtype = torch.float32, device: Device = "cpu"
+    source: Source,
+    dtype: torch.dtype = torch.float32,
+    device: Device = "cpu",
+    keep: Keep = "plain",
+    quantize: Quantization | None = None,
 ) -> TextParts:
-    """The text networks and tokenizers of a source. Errors as above."""
+    """The text networks and tokenizers of a source; a sentence encoder is always plain, and CLIP is
+    never quantised. Errors as above."""
     text, files = source.variant.text, source.files
     if files is None:
         parts = random_text(text, RANDOM_SEED)
@@ -133,14 +192,10 @@ def load_text(
     if isinstance(text, FluxText):
         clip_path, t5_path = files.text
         clip_folder, t5_folder = files.tokenizers
-        with naming(clip_path):
-            clip_state = names.clip_names(open_part(clip_path, "clip").tensors)
-            clip = _assign(_empty(ClipText, text.clip), clip_state, dtype, device)
-        with naming(t5_path):
-            t5_state = names.t5_names(open_part(t5_path, "t5").tensors)
-            t5 = _assign(_empty(T5Text, text.t5), t5_state, dtype, device)
+        clip = load_clip(clip_path, text.clip, dtype, device, keep)
+        t5 = load_t5(t5_path, text.t5, dtype, device, keep, quantize)
         return FluxTextParts(
-            clip, t5, _transformers_tokenizer(clip_folder), _transformers_tokenizer(t5_folder)
+            clip, t5, transformers_tokenizer(clip_folder), transformers_tokenizer(t5_folder)
         )
     (path,), (words,) = files.text, files.tokenizers
     tokenizer = load_tokenizer(words)
@@ -150,6 +205,37 @@ def load_text(
             f"{text.bert.vocab_size}"
         )
     return SentenceTextParts(load_bert(path, text.bert, dtype, device), tokenizer)
+
+
+def load_clip(
+    path: Path,
+    config: ClipConfig,
+    dtype: torch.dtype,
+    device: Device = "cpu",
+    keep: Keep = "plain",
+) -> ClipText:
+    """A CLIP text tower from a file or a folder. Errors as above."""
+    with naming(path):
+        state = names.clip_names(open_part(path, "clip").tensors)
+        storing = _storing(keep, None, dtype, device)
+        return _assign(_empty(ClipText, config), state, dtype, device, storing)
+
+
+def load_t5(
+    path: Path,
+    config: T5Config,
+    dtype: torch.dtype,
+    device: Device = "cpu",
+    keep: Keep = "plain",
+    quantize: Quantization | None = None,
+) -> T5Text:
+    """A T5 encoder from a file or a folder. However it is quantised, only its weights are in eight
+    bits: the inputs of its layers have outliers that those do not hold. Errors as above."""
+    with naming(path):
+        state = names.t5_names(open_part(path, "t5").tensors)
+        weights_only: Quantization | None = None if quantize is None else "int8"
+        storing = _storing(keep, weights_only, dtype, device)
+        return _assign(_empty(T5Text, config), state, dtype, device, storing)
 
 
 def load_bert(
@@ -203,10 +289,24 @@ def _empty(build: Callable[[Config], Network], config: Config) -> Network:
         return build(config).eval().requires_grad_(False)
 
 
+def _storing(
+    keep: Keep, quantize: Quantization | None, dtype: torch.dtype, device: Device
+) -> Storing | None:
+    """None where every weight is plain."""
+    if keep == "plain" and quantize is None:
+        return None
+    return Storing(keep, quantize, dtype, device)
+
+
 def _assign(
-    network: Network, state: Mapping[str, Tensor], dtype: torch.dtype, device: Device
+    network: Network,
+    state: StoredTensors,
+    dtype: torch.dtype,
+    device: Device,
+    storing: Storing | None = None,
 ) -> Network:
-    """Give a network of shapes the tensors of `state`, cast and moved one at a time.
+    """Give a network of shapes the tensors of `state`, cast and moved one at a time; or layers that
+    keep them otherwise, where `storing` makes such.
 
     WeightsError lists names that are missing or unknown, then tensors of a wrong shape.
     """
@@ -215,6 +315,8 @@ def _assign(
     wrong: list[str] = []
     filled: dict[str, nn.Parameter] = {}
     for name, aliases in wanted.items():
+        if storing is not None and _stored(network, aliases, state.stored[name], storing):
+            continue
         tensor, shape = state[name], network.get_parameter(name).shape
         if not tensor.is_floating_point():
             raise WeightsError(f"{name}: is kept as {tensor.dtype}, in a way that is not known")
@@ -228,6 +330,19 @@ def _assign(
     network.load_state_dict(filled, assign=True)
     _fill_buffers(network, device)
     return network
+
+
+def _stored(network: nn.Module, aliases: list[str], stored: Stored, storing: Storing) -> bool:
+    """Put a layer that keeps its weight otherwise in the places of this one, if it is to be."""
+    modules = [name.removesuffix(".weight") for name in aliases if name.endswith(".weight")]
+    if len(modules) < len(aliases):
+        return False
+    layer = storing.layer(modules[0], network.get_submodule(modules[0]), stored)
+    if layer is None:
+        return False
+    for module in modules:
+        network.set_submodule(module, layer)
+    return True
 
 
 def _parameter_names(network: nn.Module) -> dict[str, list[str]]:
@@ -267,7 +382,8 @@ def _randomise(network: Network, seed: int) -> Network:
     return network
 
 
-def _transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+def transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """A folder of any of the library's tokenizers. WeightsError if it is none."""
     from transformers import AutoTokenizer
 
     try:

@@ -17,6 +17,7 @@ from flux1.model.config import TransformerConfig
 from flux1.model.lora import merged
 from flux1.model.lora_changes import Delta
 from flux1.weights import lora_names
+from flux1.weights.foreign import family_of
 from flux1.weights.lazy import LazyTensors, StoredTensors
 from flux1.weights.lora_layers import PEFT_STEM, LayerReader, is_zero
 from flux1.weights.lora_names import Target
@@ -52,7 +53,9 @@ class LoraFile:
             parts.append("rank " + " to ".join(map(str, sorted({self.ranks[0], self.ranks[-1]}))))
         parts.append(f"{len(self.deltas)} modules touched")
         if self.text_keys:
-            parts.append(f"{self.text_keys} keys for text encoders not used")
+            parts.append(
+                f"{self.text_keys} keys for text encoders not used (prompts are read without them)"
+            )
         if self.unused:
             parts.append(f"{len(self.unused)} keys not used: {listed(list(self.unused))}")
         return f"{self.path}: {_printable(', '.join(parts))}"
@@ -91,7 +94,7 @@ def _merged(state: Mapping[str, Tensor], name: str, lora: LoraFile, scale: float
 def _read(file: Path, tensors: StoredTensors, config: TransformerConfig) -> LoraFile:
     names = sorted(tensors)
     algorithms = lora_names.algorithms_of(names)
-    if (other := lora_names.other_model(names)) is not None:
+    if (other := family_of(names)) is not None:
         raise WeightsError(f"for {other}, not for FLUX.1")
     if not algorithms:
         raise WeightsError(f"not a LoRA: {listed(names) or 'it holds no tensors'}")

@@ -15,6 +15,7 @@ from torch import nn
 
 from flux1.model.config import TransformerConfig
 from flux1.model.transformer import Transformer
+from flux1.weights.foreign import family_of
 from flux1.weights.names import transformer_table
 
 PREFIXES = (
@@ -52,14 +53,6 @@ DIALECTS = (
     ("BFL", re.compile(r"^(transformer\.)?(double|single)_blocks\.")),
     ("diffusers", re.compile(r"^(transformer\.)?(single_)?transformer_blocks\.")),
 )
-OTHERS = (
-    ("Stable Diffusion", re.compile(r"(lora_)?unet[._](down|up|mid|input|output|middle)_blocks?")),
-    ("Stable Diffusion XL", re.compile(r"lora_te2_text_model_")),
-    ("Stable Diffusion 3", re.compile(r"(?:.*[._])?joint_blocks[._]")),
-    ("FLUX.2", re.compile(r".*(double|single)_stream_modulation")),
-    ("Qwen-Image", re.compile(r".*transformer_blocks[._]\d+[._](img|txt)_mlp[._]net")),
-    ("Wan", re.compile(r"(?:.*[._])?blocks[._]\d+[._](self|cross)_attn[._][qkvo]\b")),
-)
 ALGORITHMS = (
     ("DoRA", re.compile(r"\.dora_scale$|\.lora_magnitude_vector")),
     ("LoKr", re.compile(r"\.lokr_w[12]")),
@@ -86,7 +79,7 @@ def dialect_of(names: Collection[str], metadata: Mapping[str, str] | None = None
 
     ai-toolkit writes diffusers' names and signs only in the metadata.
     """
-    if other_model(names) or not algorithms_of(names):
+    if family_of(names) or not algorithms_of(names):
         return None
     found = next((dialect for dialect, known in DIALECTS if any(map(known.search, names))), None)
     signed = any("ai-toolkit" in value or "ostris" in value for value in (metadata or {}).values())
@@ -107,11 +100,6 @@ def ranks_of(shapes: Mapping[str, Collection[int]]) -> list[int]:
         if len(sides) >= 2 and role in ("down", "hada_w1_b", "lokr_w1_b", "lokr_w2_b"):
             found.add(sides[0])
     return sorted(found)
-
-
-def other_model(names: Collection[str]) -> str | None:
-    """The model that these names betray, where it is not FLUX.1."""
-    return next((model for model, pattern in OTHERS if any(map(pattern.match, names))), None)
 
 
 def role_of(name: str) -> tuple[str, str]:

@@ -18,7 +18,17 @@ MODEL_FILES = (
     "text_encoder.safetensors",
     "tokenizer.json",
 )
+LORA_FILE = "lora.safetensors"
 SLICES, SLICE = 64, 4096  # what a model's hash reads of each file's data
+
+
+@dataclass(frozen=True)
+class FewSteps:
+    """A LoRA that lets the transformer draw in few steps, and the guidance scale that it keeps: the
+    transformer's file embeds guidance, the model that it becomes does not."""
+
+    lora: Path
+    guidance: float
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Files:
     autoencoder: Path
     text: tuple[Path, ...]
     tokenizers: tuple[Path, ...]
+    few_steps: FewSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,10 @@ class Source:
             return digest.hexdigest()[:12]
         latents = variant.autoencoder
         digest.update(f"{latents.shift_factor} {latents.scale_factor}".encode())
-        paths = (self.files.transformer, self.files.autoencoder, *self.files.text)
+        paths = [self.files.transformer, self.files.autoencoder, *self.files.text]
+        if self.files.few_steps is not None:
+            digest.update(f"{self.files.few_steps.guidance}".encode())
+            paths.append(self.files.few_steps.lora)
         for number, path in enumerate(paths):
             for file in expected_files(path):
                 digest.update(f"{number} {file.name} {file.stat().st_size}".encode())
@@ -81,11 +95,27 @@ def verify(source: Source) -> None:
     told = read_json(folder / MODEL_JSON).get("sha256")
     if not isinstance(told, dict):
         raise WeightsError(f"{folder / MODEL_JSON}: has no sha256 of its files")
-    for name in MODEL_FILES:
-        if told.get(name) != sha256(folder / name):
+    for name, file in vouched_for(source.files, folder).items():
+        if told.get(name) != sha256(file):
             raise WeightsError(
-                f"{folder / name}: is not the file that {MODEL_JSON} was written for"
+                f"{file}: is not the file that {folder / MODEL_JSON} was written for"
             )
+
+
+def files_of(folder: Path, few_steps: FewSteps | None = None) -> Files:
+    """The parts in a folder as flux-mini ships."""
+    transformer, autoencoder, text, words = (folder / name for name in MODEL_FILES)
+    return Files(transformer, autoencoder, (text,), (words,), few_steps)
+
+
+def vouched_for(files: Files | None, folder: Path) -> dict[str, Path]:
+    """The files whose sha256 stands in a folder's model.json, by the names that they have there: of
+    few steps, also those of the model in the folder beside."""
+    if files is None or files.few_steps is None:
+        return {name: folder / name for name in MODEL_FILES}
+    base = files.transformer.parent
+    beside = {f"{base.name}/{name}": base / name for name in MODEL_FILES}
+    return {LORA_FILE: files.few_steps.lora, **beside}
 
 
 def sha256(file: Path) -> str:

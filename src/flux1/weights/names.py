@@ -4,7 +4,8 @@ The text encoders' names are transformers', and llama.cpp's for T5.
 Transformer: diffusers splits the fused `qkv` and `linear1`, and swaps the two halves of the last
 modulation (theirs is scale, shift; BFL's is shift, scale). Autoencoder: diffusers numbers the
 decoder's levels from the latents up, and keeps the attention's 1x1 convolutions as linears.
-Every function is total: a name that the table does not hold, or that the state lacks, is an error.
+Every function is total: a name that the table does not hold, or that the state lacks, is an error,
+and so is a part of another size.
 """
 
 import re
@@ -19,7 +20,16 @@ from torch import Tensor
 
 from flux1.errors import WeightsError
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
-from flux1.weights.lazy import LazyTensors
+from flux1.weights.lazy import (
+    EVERY,
+    LazyTensors,
+    Stored,
+    StoredTensors,
+    derived,
+    in_memory,
+    joined,
+    rows_of,
+)
 
 SHOWN = 5  # names listed in an error
 T5_UNUSED = {"lm_head.weight", "logit_scale", "spiece_model", "output.weight"}
@@ -71,7 +81,7 @@ def transformer_to_diffusers(
 
 def transformer_from_diffusers(
     state: Mapping[str, Tensor], config: TransformerConfig
-) -> Mapping[str, Tensor]:
+) -> StoredTensors:
     """Diffusers' names to BFL's, each tensor computed when asked for."""
     return _from_diffusers(state, transformer_table(config))
 
@@ -85,23 +95,23 @@ def autoencoder_to_diffusers(
 
 def autoencoder_from_diffusers(
     state: Mapping[str, Tensor], config: AutoencoderConfig
-) -> Mapping[str, Tensor]:
+) -> StoredTensors:
     """Diffusers' names to BFL's, each tensor computed when asked for."""
     return _from_diffusers(state, autoencoder_table(config))
 
 
-def clip_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def clip_names(state: Mapping[str, Tensor]) -> StoredTensors:
     """A CLIP file, with or without the `text_model.` prefix, to ClipText's names."""
     return _renamed(state, clip_name)
 
 
-def t5_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def t5_names(state: Mapping[str, Tensor]) -> StoredTensors:
     """A T5 file, in transformers' or llama.cpp's names, to T5Text's names. The embedding, tied, may
     have either of its names, or both."""
     return _renamed(state, t5_name)
 
 
-def bert_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def bert_names(state: Mapping[str, Tensor]) -> StoredTensors:
     """A BERT file, with or without the `bert.` prefix, to BertText's names (no pooling layer)."""
     return _renamed(state, bert_name)
 
@@ -308,9 +318,18 @@ def _to_diffusers(state: Mapping[str, Tensor], table: list[Line]) -> Mapping[str
     )
 
 
-def _from_diffusers(state: Mapping[str, Tensor], table: list[Line]) -> Mapping[str, Tensor]:
+def _from_diffusers(state: Mapping[str, Tensor], table: list[Line]) -> StoredTensors:
     check_names(state.keys(), dict.fromkeys(name for line in table for name in line.diffusers))
-    return LazyTensors({line.bfl: partial(_whole, state, line) for line in table})
+    stored = _stored(state)
+    return StoredTensors(
+        {line.bfl: _whole(line, [stored[name] for name in line.diffusers]) for line in table}
+    )
+
+
+def _stored(state: Mapping[str, Tensor]) -> Mapping[str, Stored]:
+    if isinstance(state, StoredTensors):
+        return state.stored
+    return {name: in_memory(tensor) for name, tensor in state.items()}
 
 
 def _part(state: Mapping[str, Tensor], line: Line, i: int) -> Shaped[Tensor, "..."]:
@@ -326,28 +345,33 @@ def _part(state: Mapping[str, Tensor], line: Line, i: int) -> Shaped[Tensor, "..
     return whole
 
 
-def _whole(state: Mapping[str, Tensor], line: Line) -> Shaped[Tensor, "..."]:
+def _whole(line: Line, parts: list[Stored]) -> Stored:
     """BFL's tensor of this line."""
-    parts = [state[name] for name in line.diffusers]
+    (first, *_) = parts
     if line.form == "fused":
         for name, part, rows in zip(line.diffusers, parts, line.rows, strict=True):
             _check_rows(name, part, rows)
-            if part.shape[1:] != parts[0].shape[1:]:
+            if part.shape[1:] != first.shape[1:]:
                 raise WeightsError(
-                    f"{name}: shape {tuple(part.shape)} does not go with {line.diffusers[0]}'s "
-                    f"{tuple(parts[0].shape)}"
+                    f"{name}: shape {part.shape} does not go with {line.diffusers[0]}'s "
+                    f"{first.shape}"
                 )
-        return torch.cat(parts)
+        return joined(parts)
     if line.form == "swapped":
-        return _swap_halves(parts[0])
+        count = first.shape[0] if first.shape else 0
+        return joined([rows_of(first, count // 2, count), rows_of(first, 0, count // 2)])
     if line.form == "kernel":
-        return parts[0].reshape(*parts[0].shape[:2], 1, 1)
-    return parts[0]
+        shape = (*first.shape[:2], 1, 1)
+        return derived(
+            first.dtype, shape, [first], lambda rows, part: part(EVERY).reshape(shape)[rows]
+        )
+    return first
 
 
-def _check_rows(name: str, tensor: Tensor, rows: int) -> None:
-    if tensor.shape[0] != rows:
-        raise WeightsError(f"{name}: {tensor.shape[0]} rows, this model has {rows}")
+def _check_rows(name: str, tensor: Tensor | Stored, rows: int) -> None:
+    found = tensor.shape[0] if tensor.shape else 0
+    if found != rows:
+        raise WeightsError(f"{name}: {found} rows, this model has {rows}")
 
 
 def _swap_halves(tensor: Shaped[Tensor, "two_d ..."]) -> Shaped[Tensor, "two_d ..."]:
@@ -355,14 +379,12 @@ def _swap_halves(tensor: Shaped[Tensor, "two_d ..."]) -> Shaped[Tensor, "two_d .
     return torch.cat([second, first])
 
 
-def _renamed(
-    state: Mapping[str, Tensor], rename: Callable[[str], str | None]
-) -> Mapping[str, Tensor]:
+def _renamed(state: Mapping[str, Tensor], rename: Callable[[str], str | None]) -> StoredTensors:
     """Each tensor under its new name; those without one are left out."""
-    return LazyTensors(
+    return StoredTensors(
         {
-            new: partial(state.__getitem__, name)
-            for name in state
+            new: tensor
+            for name, tensor in _stored(state).items()
             if (new := rename(name)) is not None
         }
     )

@@ -9,8 +9,7 @@ the scales are packed too, `X.absmax` holds bytes: indices into `X.nested_quant_
 
 import json
 import math
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.lazy import Stored, StoredTensors
+from flux1.weights.lazy import EVERY, Part, Rows, Stored, StoredTensors, derived, numbers_of
 
 NAME = "bitsandbytes 4-bit"
 STATE = ".quant_state.bitsandbytes__"
@@ -53,11 +52,10 @@ def plain(state: StoredTensors) -> StoredTensors:
         parts = {part: found.pop(name + part) for part in PARTS if name + part in found}
         described = found.pop(marker)
         try:
-            packed = _packed(_json(described), found[name], parts)
+            packed = _packed(_json(described), kind, found[name], parts)
         except (KeyError, TypeError, ValueError, OverflowError) as failure:
             raise WeightsError(f"{name}: is not packed as bitsandbytes does it") from failure
-        size = described.size + found[name].size + sum(part.size for part in parts.values())
-        found[name] = Stored(kind.upper(), packed.shape, size, partial(_decoded, packed))
+        found[name] = replace(packed, size=packed.size + described.size)
     return StoredTensors(found, state.metadata)
 
 
@@ -82,27 +80,48 @@ def description(shape: tuple[int, ...]) -> UInt8[Tensor, " bytes"]:
 
 
 @dataclass(frozen=True)
-class _Packed:
-    """A packed tensor, checked: the parts have the sizes that the shape asks for."""
+class _Layout:
+    """How a packed tensor's numbers lie in its parts."""
 
     shape: tuple[int, ...]
     block: int
-    codes: Stored
-    values: Stored
-    scales: Stored
     nested_block: int
-    nested_values: Stored | None
-    nested_scales: Stored | None
     nested_offset: float
 
+    def decode(self, rows: Rows, *parts: Part) -> Float[Tensor, "rows ..."]:
+        """Some rows, in fp32. Where a row is not whole blocks and bytes, all are decoded for it."""
+        if math.prod(self.shape[1:]) % math.lcm(self.block, 2):
+            return self._lines(1, EVERY, *parts).reshape(self.shape)[rows]
+        return self._lines(self.shape[0], rows, *parts).reshape(-1, *self.shape[1:])
 
-def _packed(told: dict[str, Any], codes: Stored, parts: dict[str, Stored]) -> _Packed:
+    def _lines(
+        self, count: int, rows: Rows, codes: Part, values: Part, scales: Part, *nested: Part
+    ) -> Float[Tensor, " n"]:
+        """Some of the `count` lines that the codes are cut into."""
+        packed: UInt8[Tensor, " bytes"] = codes(EVERY).reshape(count, -1)[rows].flatten()
+        pairs = _pairs(values(EVERY).float().flatten())
+        numbers = pairs.index_select(0, packed.int()).view(torch.float32)[: math.prod(self.shape)]
+        blocks = scales(EVERY).reshape(count, -1)
+        factors = blocks[rows].flatten()
+        if nested:
+            inner, outer = (part(EVERY).float().flatten() for part in nested)
+            each = blocks.shape[1]
+            lines = numbers_of(rows, count, blocks.device)[:, None] * each
+            places = lines + torch.arange(each, device=blocks.device)
+            factors = inner[factors.int()] * outer[places.flatten() // self.nested_block]
+            factors = factors + self.nested_offset
+        return _times_blocks(numbers, factors.float(), self.block)
+
+
+def _packed(told: dict[str, Any], kind: str, codes: Stored, parts: dict[str, Stored]) -> Stored:
+    """The tensor, if its parts have the sizes that its shape asks for."""
     shape = tuple(int(side) for side in told["shape"])
     block, count = int(told["blocksize"]), math.prod(shape)
     if min((*shape, block)) < 1:
         raise ValueError("an empty shape or block")
     blocks = -(-count // block)
     scales, values = parts[".absmax"], parts[".quant_map"]
+    of = [codes, values, scales]
     nested = ".nested_absmax" in parts
     nested_block = int(told["nested_blocksize"]) if nested else 1
     fits = (
@@ -112,17 +131,14 @@ def _packed(told: dict[str, Any], codes: Stored, parts: dict[str, Stored]) -> _P
         and nested == (scales.dtype == "U8")
     )
     if nested and fits:
-        fits = nested_block > 0 and math.prod(parts[".nested_absmax"].shape) == -(
-            -blocks // nested_block
-        )
-        fits = fits and math.prod(parts[".nested_quant_map"].shape) == 256
+        inner, outer = parts[".nested_quant_map"], parts[".nested_absmax"]
+        fits = nested_block > 0 and math.prod(outer.shape) == -(-blocks // nested_block)
+        fits = fits and math.prod(inner.shape) == 256
+        of += [inner, outer]
     if not fits:
         raise ValueError("parts of other sizes than the shape asks for")
-    return _Packed(
-        shape, block, codes, values, scales, nested_block,
-        parts.get(".nested_quant_map"), parts.get(".nested_absmax"),
-        float(told["nested_offset"]) if nested else 0.0,
-    )  # fmt: skip
+    offset = float(told["nested_offset"]) if nested else 0.0
+    return derived(kind.upper(), shape, of, _Layout(shape, block, nested_block, offset).decode)
 
 
 def _json(described: Stored) -> dict[str, Any]:
@@ -134,21 +150,10 @@ def _json(described: Stored) -> dict[str, Any]:
     return told
 
 
-def _decoded(packed: _Packed) -> Float[Tensor, "..."]:
-    codes: UInt8[Tensor, " bytes"] = packed.codes.read().flatten()
-    pairs: Int[Tensor, "bytes 2"] = torch.stack((codes >> 4, codes & 15), dim=1).int()
-    numbers = packed.values.read().float().flatten()[pairs].flatten()
-    numbers = numbers[: math.prod(packed.shape)]
-    return _times_blocks(numbers, _scales(packed), packed.block).reshape(packed.shape)
-
-
-def _scales(packed: _Packed) -> Float[Tensor, " blocks"]:
-    scales = packed.scales.read().flatten()
-    if packed.nested_values is None or packed.nested_scales is None:
-        return scales.float()
-    numbers = packed.nested_values.read().float().flatten()[scales.int()]
-    outer = packed.nested_scales.read().float().flatten()
-    return _times_blocks(numbers, outer, packed.nested_block) + packed.nested_offset
+def _pairs(values: Float[Tensor, "16"]) -> Int[Tensor, "256"]:
+    """The two numbers of each byte, side by side: as one of 64 bits, they are looked up at once."""
+    byte = torch.arange(256, device=values.device)
+    return torch.stack((values[byte >> 4], values[byte & 15]), dim=1).view(torch.int64).flatten()
 
 
 def _times_blocks(
@@ -156,5 +161,7 @@ def _times_blocks(
 ) -> Float[Tensor, " n"]:
     """Each block of numbers times its scale; the last block may be short."""
     whole = numbers.numel() // block * block
-    head = numbers[:whole].reshape(-1, block) * scales[: whole // block, None]
-    return torch.cat([head.flatten(), numbers[whole:] * scales[whole // block :]])
+    head = (numbers[:whole].reshape(-1, block) * scales[: whole // block, None]).flatten()
+    if whole == numbers.numel():
+        return head
+    return torch.cat([head, numbers[whole:] * scales[whole // block :]])

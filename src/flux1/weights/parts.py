@@ -2,7 +2,7 @@
 
 One file may hold several, each under a prefix (`model.diffusion_model.`, `vae.`,
 `text_encoders.t5xxl.transformer.`): whatever stands before a name that only one network has, is its
-prefix. Files of other families are named, so that the answer is "this is SDXL", not a missing key.
+prefix.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from flux1.errors import WeightsError
+from flux1.weights.foreign import family_of
 from flux1.weights.gguf import ARCHITECTURE
 from flux1.weights.lazy import StoredTensors
 from flux1.weights.lora_names import algorithms_of
@@ -38,21 +39,6 @@ SIGNATURES: tuple[tuple[Kind, str, str], ...] = (  # what, whose names, a name t
 OTHER_TOWERS = ("vision_model.", "vision_tower.", "clip_g.")  # CLIPs that FLUX.1 has not
 WRAPPING = ("text_model.", "bert.")  # part of the text encoders' own names
 BESIDE = ("logit_scale", "text_projection", "text_projection.weight")  # CLIP's, T5's; unused
-FOREIGN = (  # a piece of a name, and what only has it
-    ("double_stream_modulation_img.", "FLUX.2"),
-    ("distilled_guidance_layer.", "Chroma"),
-    ("joint_blocks.", "Stable Diffusion 3"),
-    ("pos_embed.proj.", "Stable Diffusion 3"),
-    ("input_blocks.0.0.", "Stable Diffusion 1, 2 or XL"),
-    ("down_blocks.1.attentions.", "Stable Diffusion 1, 2 or XL"),
-    ("controlnet_x_embedder.", "a FLUX.1 ControlNet"),
-    ("controlnet_blocks.", "a ControlNet"),
-    ("ip_adapter_proj_model.", "an IP adapter"),
-    ("redux_up.", "the FLUX.1 Redux adapter"),
-    ("model.layers.0.self_attn.", "a language model"),
-    ("token_embd.", "a language model"),
-    ("txt_norm.", "Qwen-Image"),
-)
 ARCHITECTURES = ("flux", "t5", "t5encoder", "pig", "cow")  # of GGUF files that may hold our parts
 
 
@@ -106,12 +92,10 @@ def foreign(state: StoredTensors) -> str | None:
     if algorithms_of(state.keys()):
         return "a LoRA"
     architecture = state.metadata.get(ARCHITECTURE)
-    encoder = any("enc.blk.0." in name for name in state)
-    for piece, what in FOREIGN:
-        if encoder and piece == "token_embd.":
-            continue
-        if any(piece in name for name in state):
-            return f"{what} ({architecture!r})" if architecture else what
+    encoder = any("enc.blk.0." in name for name in state)  # T5's, in a language model's names
+    family = family_of(name for name in state if not (encoder and "token_embd." in name))
+    if family is not None:
+        return f"{family} ({architecture!r})" if architecture else family
     if architecture is not None and architecture not in ARCHITECTURES:
         return f"a {architecture!r} model"
     return None

@@ -25,7 +25,7 @@ from flux1.weights.lazy import Stored, StoredTensors
 from flux1.weights.mapped import MappedFile
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
-LARGEST = 2**48  # of a size or an offset
+LARGEST = 2**48  # of a size, an offset, or a shape's sides multiplied (noughts left out)
 MAX_DIMENSIONS = 8
 INDEX_SUFFIX = ".safetensors.index.json"
 STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' names of the one file
@@ -76,7 +76,7 @@ class FileTensors(StoredTensors):
                 raise WeightsError(f"{file}: {min(repeated)} is in another shard too")
             for name, entry in header.tensors.items():
                 read = partial(mapped.tensor, entry.start, DTYPES[entry.dtype], entry.shape)
-                stored[name] = Stored(entry.dtype, entry.shape, entry.size, read)
+                stored[name] = Stored(entry.dtype, entry.shape, entry.size, (read,))
         index = _index(path)
         if index is not None:
             odd = sorted(_weight_map(index).keys() ^ stored.keys())
@@ -163,7 +163,7 @@ def _entry(told: dict[str, Any], data: int) -> Entry:
     like if it contradicts itself."""
     shape, (begin, end) = told["shape"], told["data_offsets"]
     sizes = all(type(n) is int and 0 <= n < LARGEST for n in (*shape, begin, end))
-    if not sizes or len(shape) > MAX_DIMENSIONS:
+    if not sizes or len(shape) > MAX_DIMENSIONS or math.prod(filter(None, shape)) >= LARGEST:
         raise ValueError("not a size")
     size = math.prod(shape) * DTYPES[told["dtype"]].itemsize
     if end - begin != size:

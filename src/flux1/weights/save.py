@@ -81,6 +81,32 @@ def save_model_folder(
     )
 
 
+def save_few_steps(
+    folder: Path, variant: Variant, base: Path, lora: Mapping[str, Tensor], guidance: float
+) -> None:
+    """A LoRA (its tensors as PEFT names them) for the model in the folder `base` beside this one,
+    and a model.json that makes the two `variant`, a model of few steps without guidance.
+
+    OutputError if the place cannot be written.
+    """
+    kept = {name: tensor.bfloat16() for name, tensor in lora.items()}
+    file = folder / model_files.LORA_FILE
+    write_tensors(file, kept, {"format": "pt"})
+    files = model_files.files_of(base, model_files.FewSteps(file, guidance))
+    write_json(
+        folder / model_files.MODEL_JSON,
+        {
+            "variant": variant.id,
+            "base": base.name,
+            "guidance": guidance,
+            "sha256": {
+                name: model_files.sha256(path)
+                for name, path in model_files.vouched_for(files, folder).items()
+            },
+        },
+    )
+
+
 def diffusers_transformer_config(config: TransformerConfig) -> dict[str, Any]:
     """The keys of FluxTransformer2DModel's config.json.
 

@@ -140,5 +140,4 @@ def _of(shapes: Mapping, name: str, dimensions: int) -> Shape:
 def _count(shapes: Mapping, stem: str) -> int:
     """How many numbered blocks there are under `stem`."""
     pattern = re.compile(rf"{re.escape(stem)}\.(\d+)\.")
-    numbers = {int(found[1]) for name in shapes if name and (found := pattern.match(name))}
-    return len(numbers)
+    return len({found[1] for name in shapes if name and (found := pattern.match(name))})

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.lazy import Stored, StoredTensors
+from flux1.weights.lazy import EVERY, Part, Rows, StoredTensors, derived, numbers_of
 
 NAME = "torchao"
 INDEX = "tensor_names"  # the metadata key that torchao writes
@@ -46,9 +46,8 @@ def plain(state: StoredTensors) -> StoredTensors:
             raise WeightsError(f"{weight}: its scale is missing or of another shape")
         if zero is not None and not _fits(zero.shape, numbers.shape):
             raise WeightsError(f"{weight}: its zero point is of another shape")
-        size = sum(part.size for part in parts.values())
-        read = partial(_joined, numbers, scale, zero)
-        found[weight] = Stored(numbers.dtype, numbers.shape, size, read)
+        of = [numbers, scale] if zero is None else [numbers, scale, zero]
+        found[weight] = derived(numbers.dtype, numbers.shape, of, partial(_joined, numbers.shape))
     return StoredTensors(found, state.metadata)
 
 
@@ -71,19 +70,26 @@ def _fits(scale: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     )
 
 
-def _joined(numbers: Stored, scale: Stored, zero: Stored | None) -> Float[Tensor, "..."]:
-    values = numbers.read().float()
+def _joined(
+    shape: tuple[int, ...], rows: Rows, numbers: Part, scale: Part, zero: Part | None = None
+) -> Float[Tensor, "rows ..."]:
+    values = numbers(rows).float()
     if zero is not None:
-        values = values - _spread(zero, numbers.shape)
-    return values * _spread(scale, numbers.shape)
+        values = values - _spread(zero(EVERY), shape, rows)
+    return values * _spread(scale(EVERY), shape, rows)
 
 
-def _spread(part: Stored, shape: tuple[int, ...]) -> Float[Tensor, "..."]:
-    """A value of each block, repeated over the block's numbers."""
-    values = part.read().float()
+def _spread(
+    part: Float[Tensor, "..."], shape: tuple[int, ...], rows: Rows
+) -> Float[Tensor, "rows ..."]:
+    """A value of each block, repeated over the block's numbers in these rows."""
+    values = part.float()
     if values.ndim < len(shape):
         values = values.reshape(-1, *[1] * (len(shape) - 1))
-    for axis, side in enumerate(shape):
+    if shape and values.shape[0] > 1:
+        each = shape[0] // values.shape[0]
+        values = values[numbers_of(rows, shape[0], values.device) // each]
+    for axis, side in enumerate(shape[1:], start=1):
         if values.shape[axis] not in (1, side):
             values = values.repeat_interleave(side // values.shape[axis], dim=axis)
     return values

@@ -1,0 +1,107 @@
+"""What draws: torch from weight files, or ONNX Runtime from graphs, without torch."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from flux1.errors import RequestError, nearest
+from flux1.events import Finished, Step
+from flux1.request import ImageRequest
+from flux1.variants import Variant
+
+Runtime = Literal["torch", "onnx"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
+
+class Pipeline(Protocol):
+    """What both have in common."""
+
+    @property
+    def variant(self) -> Variant: ...
+    @property
+    def model_hash(self) -> str: ...
+    @property
+    def device(self) -> Any: ...
+    @property
+    def dtype(self) -> Any: ...
+    def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]: ...
+    def dropped(self, request: ImageRequest) -> str: ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model that was found and not read yet: its row; how to load it for a request; and what it
+    took at most (bytes by the kind of memory) when it has drawn."""
+
+    variant: Variant
+    load: Callable[[ImageRequest], Any]
+    peaks: Callable[[Any], Mapping[str, int]]
+
+
+def find_model(
+    model: str,
+    runtime: str,
+    provider: str | None,
+    device: str | None,
+    dtype: str | None,
+    memory: str | None,
+) -> Found:
+    """RequestError for a runtime that is none, and for options that it does not have; else the
+    errors of finding a model."""
+    if runtime not in RUNTIMES:
+        known = ", ".join(RUNTIMES)
+        told = f"{runtime!r} is none of {known}{nearest(runtime, RUNTIMES)}"
+        raise RequestError("runtime", told)
+    if runtime == "torch":
+        if provider is not None:
+            raise RequestError("provider", f"{provider!r} is ONNX Runtime's; add --runtime onnx")
+        return _torch(model, device, dtype, memory)
+    for name, value, instead in (
+        ("device", device, "take --provider"),
+        ("dtype", dtype, "it is chosen when a model is exported"),
+        ("memory", memory, "leave it out"),
+    ):
+        if value is not None:
+            raise RequestError(name, f"{value!r} has no effect with --runtime onnx; {instead}")
+    return _onnx(model, provider or "cpu")
+
+
+def _torch(model: str, device: str | None, dtype: str | None, memory: str | None) -> Found:
+    from flux1.settings import Settings, read
+    from flux1.weights.sources import locate
+
+    source = locate(model, read(Settings).models)
+
+    def load(request: ImageRequest) -> Any:
+        from flux1.pipeline.load import load_source
+        from flux1.weights.lora import read_lora
+
+        for use in request.loras:  # what is wrong with one is said before a model is loaded
+            read_lora(Path(use.name), source.variant.transformer)
+        pipeline = load_source(source, device=device, dtype=dtype, memory=memory)
+        for use in request.loras:
+            pipeline.load_lora(use.name)
+        return pipeline
+
+    def peaks(pipeline: Any) -> Mapping[str, int]:
+        from flux1.pipeline.memory import peaks
+
+        return peaks(pipeline.device)
+
+    return Found(source.variant, load, peaks)
+
+
+def _onnx(model: str, provider: str) -> Found:
+    from flux1.runtime.folder import find_folder, read_folder
+    from flux1.settings import Settings, read
+
+    folder = find_folder(model, read(Settings).models)
+
+    def load(request: ImageRequest) -> Any:
+        from flux1.runtime.pipeline import OnnxPipeline, check_request
+
+        check_request(request)
+        return OnnxPipeline.from_folder(folder, provider)
+
+    return Found(read_folder(folder).variant, load, lambda _: {})

@@ -1,0 +1,226 @@
+"""A model's weights to a folder of ONNX graphs, in the layout in which FLUX.1's are published.
+
+The graphs are written from the configs, the weights go from file to file one tensor at a time: a
+24 GB model passes through memory of the size of its largest tensor.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from flux1 import __version__
+from flux1.errors import OutputError, RequestError, nearest
+from flux1.export.autoencoder import write_decoder, write_encoder
+from flux1.export.bert import write_bert
+from flux1.export.clip import write_clip
+from flux1.export.graph import TYPES, Dtype, Graph
+from flux1.export.t5 import write_t5
+from flux1.export.transformer import write_transformer
+from flux1.export.write import EXTERNAL_ABOVE, weight_bytes, write_graph
+from flux1.runtime.folder import INDEX, Exported, index_of
+from flux1.variants import FluxText, Variant
+from flux1.weights.disk import check_room
+from flux1.weights.load import SentenceTextParts, load_model, load_tokenizer, transformers_tokenizer
+from flux1.weights.model_files import Source, verify
+from flux1.weights.networks import open_network
+from flux1.weights.parts import Kind
+from flux1.weights.safetensors import beside, write_json
+from flux1.weights.sources import unreadable
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+DTYPES = tuple(TYPES)
+FIRST_OPSET, LAST_OPSET = 20, 23  # the first has GELU; the last that the tests run
+OPSET = FIRST_OPSET
+GRAPH = "model.onnx"
+TOKENIZERS = {"clip": "tokenizer", "t5": "tokenizer_2", "bert": "tokenizer"}  # diffusers' folders
+State = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One graph to be written: `file` is its path in the folder."""
+
+    name: str
+    file: str
+    graph: Graph
+    state: State
+
+
+@dataclass(frozen=True)
+class Export:
+    """What will be written, known from headers alone."""
+
+    source: Source
+    place: Path
+    dtype: Dtype
+    opset: int
+    components: tuple[Component, ...]
+    tokenizers: Mapping[str, "Tokenizer"]
+
+    @property
+    def bytes(self) -> int:
+        """Of all weights that will be written."""
+        return sum(weight_bytes(component.graph) for component in self.components)
+
+    def write(
+        self,
+        advance: Callable[[int], None] = lambda _: None,
+        external_above: int = EXTERNAL_ABOVE,
+    ) -> Exported:
+        """Write it all; `advance` is told the bytes of each tensor. model_index.json, which vouches
+        for the rest, is last. OutputError, or WeightsError for numbers that int8 cannot hold."""
+        (self.place / INDEX).unlink(missing_ok=True)
+        written: list[Path] = []
+        for one in self.components:
+            written += write_graph(
+                self.place / one.file, one.graph, one.state, self._metadata(one), advance,
+                external_above,
+            )  # fmt: skip
+        words = {name: f"{TOKENIZERS[name]}/tokenizer.json" for name in self.tokenizers}
+        for name, tokenizer in self.tokenizers.items():
+            written.append(self.place / words[name])
+            with beside(written[-1]) as partial:
+                partial.write_text(tokenizer.to_str(), encoding="utf-8")
+        for licence in _licences(self.source):
+            shutil.copyfile(licence, self.place / licence.name)
+        sizes = {f.relative_to(self.place).as_posix(): f.stat().st_size for f in written}
+        exported = Exported(
+            variant=self.source.variant,
+            model_hash=self.source.model_hash,
+            version=__version__,
+            dtype=self.dtype,
+            opset=self.opset,
+            components={one.name: one.file for one in self.components},
+            tokenizers=words,
+            files=sizes,
+        )
+        write_json(self.place / INDEX, index_of(exported))
+        return exported
+
+    def _metadata(self, component: Component) -> dict[str, str]:
+        licence = self.source.variant.licence
+        told = {
+            "component": component.name,
+            "variant": self.source.variant.id,
+            "model_hash": self.source.model_hash,
+            "dtype": self.dtype,
+            "version": __version__,
+            "licence": licence.name,
+            "licence_url": licence.url,
+            "licence_duties": licence.duties,
+        }
+        return {f"flux1.{key}": value for key, value in told.items() if value}
+
+
+def plan_export(
+    source: Source, place: Path, dtype: str = "fp32", opset: int = OPSET, force: bool = False
+) -> Export:
+    """What `flux1 export onnx` does, before anything is written.
+
+    RequestError for a dtype or an opset that cannot be; OutputError: `place` holds something
+    already (without `force`), or its disk is too full; WeightsError as when the model is loaded.
+    """
+    if dtype not in TYPES:
+        known = ", ".join(DTYPES)
+        raise RequestError("dtype", f"{dtype!r} is none of {known}{nearest(dtype, DTYPES)}")
+    if not FIRST_OPSET <= opset <= LAST_OPSET:
+        near = min(max(opset, FIRST_OPSET), LAST_OPSET)
+        told = f"{opset} is not from {FIRST_OPSET} to {LAST_OPSET}; nearest: {near}"
+        raise RequestError("opset", told)
+    if place.is_file() or (not force and place.is_dir() and any(place.iterdir())):
+        raise OutputError(f"{place}: is there already; --force writes over it")
+    try:
+        verify(source)
+        states, tokenizers = _read(source)
+    except OSError as failure:
+        raise unreadable(failure) from failure
+    components = [
+        component
+        for kind, (state, shapes) in states.items()
+        for component in _components(kind, state, shapes, source.variant, dtype, opset)
+    ]
+    plan = Export(source, place, dtype, opset, tuple(components), tokenizers)
+    check_room(place, plan.bytes)
+    return plan
+
+
+def _components(
+    kind: Kind, state: State, shapes: Shapes, variant: Variant, dtype: Dtype, opset: int
+) -> list[Component]:
+    """The graphs of one network: two of the autoencoder. It and CLIP, being small, stay in float32
+    where the others have 8 bits, and the autoencoder in bf16 too, which convolutions have not.
+    Text runs once for a picture and is spoilt easily: it is never multiplied in integers."""
+    if kind == "transformer":
+        graph = Graph(kind, shapes, dtype, opset, integers=True)
+        write_transformer(graph, variant.transformer)
+        return [Component(kind, f"transformer.opt/{dtype}/{GRAPH}", graph, state)]
+    if kind == "autoencoder":
+        kept: Dtype = "fp16" if dtype == "fp16" else "fp32"
+        halves = {"vae": ("decoder.", write_decoder), "vae_encoder": ("encoder.", write_encoder)}
+        found = []
+        for name, (stem, write) in halves.items():
+            own = {tensor: shape for tensor, shape in shapes.items() if tensor.startswith(stem)}
+            graph = Graph(name, own, kept, opset)
+            write(graph, variant.autoencoder)
+            found.append(Component(name, f"{name}.opt/{GRAPH}", graph, state))
+        return found
+    graph = Graph(kind, shapes, "fp32" if (kind, dtype) == ("clip", "int8") else dtype, opset)
+    if isinstance(variant.text, FluxText):
+        if kind == "clip":
+            write_clip(graph, variant.text.clip)
+        else:
+            write_t5(graph, variant.text.t5)
+    else:
+        write_bert(graph, variant.text.bert)
+    return [Component(kind, f"{kind}.opt/{GRAPH}", graph, state)]
+
+
+def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "Tokenizer"]]:
+    """The tensors of each network, to be read when their turn comes, and their shapes; and the text
+    encoders' tokenizers. What is made when it is loaded (random weights; a transformer with a LoRA
+    for few steps) is made."""
+    files = source.files
+    if files is None or files.few_steps is not None:
+        model = load_model(source)
+        assert isinstance(model.text, SentenceTextParts)  # FLUX.1's have files of their own
+        states: dict[Kind, State] = {
+            "transformer": model.transformer.state_dict(),
+            "autoencoder": model.autoencoder.state_dict(),
+            "bert": model.text.bert.state_dict(),
+        }
+        return {k: (s, _shapes(s)) for k, s in states.items()}, {"bert": model.text.tokenizer}
+    flux = isinstance(source.variant.text, FluxText)
+    texts: tuple[Kind, ...] = ("clip", "t5") if flux else ("bert",)
+    paths: dict[Kind, Path] = {"transformer": files.transformer, "autoencoder": files.autoencoder}
+    paths |= dict(zip(texts, files.text, strict=True))
+    found = {kind: open_network(path, kind, source) for kind, path in paths.items()}
+    read = _fast_tokenizer if flux else load_tokenizer
+    tokenizers = {str(k): read(path) for k, path in zip(texts, files.tokenizers, strict=True)}
+    return {kind: (net.state, _shapes(net.forms)) for kind, net in found.items()}, tokenizers
+
+
+def _fast_tokenizer(folder: Path) -> "Tokenizer":
+    """What `transformers` makes of a folder's files, as one file that needs it no more; how it pads
+    is told there."""
+    slow = transformers_tokenizer(folder)
+    fast: Tokenizer = slow.backend_tokenizer
+    fast.no_truncation()
+    fast.enable_padding(pad_id=slow.pad_token_id, pad_token=slow.pad_token)
+    return fast
+
+
+def _shapes(tensors: State) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _licences(source: Source) -> list[Path]:
+    """The terms that lie with the weights: they go where the weights go."""
+    root = source.root
+    return sorted(root.glob("LICENSE*")) if root is not None and root.is_dir() else []

@@ -1,0 +1,213 @@
+"""Prompt to picture without torch: graphs in place of networks, all else as in `pipeline/`.
+
+The pictures of a request have one size and one schedule, so they move as one array: a solver does
+not mind how many there are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from flux1.errors import Flux1Error, RequestError
+from flux1.events import Finished, Step
+from flux1.flow.guidance import classifier_free, embedded
+from flux1.flow.path import denoised
+from flux1.flow.schedule import sampling_times, shift_mu
+from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS
+from flux1.request import ImageRequest
+from flux1.runtime.folder import Exported, read_folder
+from flux1.runtime.noise import initial_noise
+from flux1.runtime.patches import image_ids, pack, unpack
+from flux1.runtime.sessions import SUFFIX, Network, choose_provider
+from flux1.runtime.text import (
+    Conditioning,
+    FluxTextEncoder,
+    SentenceTextEncoder,
+    TextEncoder,
+    Words,
+)
+from flux1.variants import FluxText, Variant
+
+TOKENS_PER_CALL = 16_384  # bounds the memory of a call
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
+Tokens = Float[np.ndarray, "b image c"]
+
+
+class OnnxPipeline:
+    """A model as ONNX graphs. Build it with `OnnxPipeline.from_folder(...)`."""
+
+    runtime = "onnx"
+
+    def __init__(
+        self,
+        exported: Exported,
+        text: TextEncoder,
+        transformer: Network,
+        decoder: Network,
+        provider: str,
+    ) -> None:
+        self.exported, self.provider = exported, provider
+        self.encode = lru_cache(maxsize=64)(text)
+        self._transformer, self._decoder = transformer, decoder
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, provider: str = "cpu") -> "OnnxPipeline":
+        """Open what `flux1 export onnx` wrote. `provider` is an execution provider of ONNX Runtime:
+        'cpu', 'cuda', 'coreml', ... MissingWeightsError, WeightsError; Flux1Error for a provider
+        that is not there."""
+        folder = Path(folder)
+        exported, chosen = read_folder(folder), choose_provider(provider)
+        names = [name for name in exported.components if name != "vae_encoder"]
+        with ThreadPoolExecutor() as pool:  # the runtime prepares a graph without Python's lock
+            opened = pool.map(lambda name: Network(folder, exported, name, chosen), names)
+            networks = dict(zip(names, opened, strict=True))
+        transformer, decoder = networks.pop("transformer"), networks.pop("vae")
+        text = _text_encoder(folder, exported, networks)
+        return cls(exported, text, transformer, decoder, chosen)
+
+    @property
+    def variant(self) -> Variant:
+        return self.exported.variant
+
+    @property
+    def model_hash(self) -> str:
+        return self.exported.model_hash
+
+    @property
+    def device(self) -> str:
+        return self.provider.removesuffix(SUFFIX).lower()
+
+    @property
+    def dtype(self) -> str:
+        return DTYPES[self.exported.dtype]
+
+    def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]:
+        """Draw request after request. Images are numbered across all of them.
+
+        RequestError for what graphs cannot do: LoRAs, and another program's roundings.
+        """
+        first = 0
+        for request in requests:
+            if request.model != self.variant.id:
+                raise RequestError(
+                    "model", f"the request is for {request.model}, this is {self.variant.id}"
+                )
+            check_request(request)
+            yield from self._draw(request, first)
+            first += request.num_images
+
+    def dropped(self, request: ImageRequest) -> str:
+        """What of a request's words the text encoder has no room for, '' if it reads all."""
+        return " ".join(filter(None, (c.dropped for c in self._conditions(request))))
+
+    def decode(self, tokens: Float[np.ndarray, "image c"], request: ImageRequest) -> Image.Image:
+        """The picture that a request's finished (or estimated) tokens stand for."""
+        latents = unpack(tokens[None], *self._grid(request))
+        config = self.variant.autoencoder
+        (pixels,) = self._decoder(latent=latents / config.scale_factor + config.shift_factor)
+        if not np.isfinite(pixels).all():
+            raise Flux1Error(
+                f"the autoencoder returned values that are not finite in {self.exported.dtype}; "
+                "export the model in fp32"
+            )
+        levels = np.round((pixels[0].clip(-1, 1) + 1) * 127.5)
+        return Image.fromarray(levels.astype(np.uint8).transpose(1, 2, 0))
+
+    def _draw(self, request: ImageRequest, first: int) -> Iterator[Step | Finished]:
+        """Encode, start, step until done, decode."""
+        rows, columns = self._grid(request)
+        seeds = [request.seed + k for k in range(request.num_images)]
+        channels = self.variant.autoencoder.latent_channels
+        noise = [initial_noise(seed, channels, 2 * rows, 2 * columns) for seed in seeds]
+        mu = shift_mu(rows * columns) if self.variant.time_shift else None
+        velocity = self._field(request)
+
+        solver = SOLVERS[request.solver](pack(np.stack(noise)), sampling_times(request.steps, mu))
+        x, t = next(solver)
+        done, evaluations = False, 0
+        while not done:
+            v = velocity(x, t)
+            estimate = denoised(x, t, v)
+            evaluations += 1
+            try:
+                x, t = solver.send(v)
+            except StopIteration as finished:
+                x, t, done = finished.value, 0.0, True
+            step, rest = divmod(evaluations, EVALUATIONS_PER_STEP[request.solver])
+            for k, seed in enumerate(seeds):
+                if rest == 0:
+                    preview = partial(self.decode, estimate[k], request)
+                    yield Step(first + k, step, request.steps, t, preview)
+                if done:
+                    yield Finished(first + k, seed, self.decode(x[k], request))
+
+    def _field(self, request: ImageRequest) -> Callable[[Tokens, float], Tokens]:
+        """v(x, t) of a request: its words, its guidance and its size are in it."""
+        conditions, pictures = self._conditions(request), request.num_images
+        rule = classifier_free(request.true_cfg) if len(conditions) > 1 else embedded()
+        constant = {"img_ids": image_ids(*self._grid(request))}
+        constant["txt_ids"] = np.zeros((len(conditions[0].txt), 3), np.float32)
+        each = {  # a row for each picture, under the prompt and then under the negative one
+            "encoder_hidden_states": np.repeat([c.txt for c in conditions], pictures, axis=0),
+            "pooled_projections": np.repeat([c.pooled for c in conditions], pictures, axis=0),
+        }
+        count = pictures * len(conditions)
+        if request.guidance is not None:
+            each["guidance"] = np.full(count, request.guidance, np.float32)
+        tokens = len(constant["img_ids"]) + len(constant["txt_ids"])
+        at_once = max(1, TOKENS_PER_CALL // tokens)
+
+        def velocity(x: Tokens, t: float) -> Tokens:
+            now = {
+                "hidden_states": np.concatenate([x] * len(conditions)),
+                "timestep": np.full(count, t, np.float32),
+                **each,
+            }
+            answers = []
+            for start in range(0, count, at_once):
+                part = {name: rows[start : start + at_once] for name, rows in now.items()}
+                answers += self._transformer(**part, **constant)
+            combined = rule.combine(np.split(np.concatenate(answers), len(conditions)))
+            if not np.isfinite(combined).all():
+                raise Flux1Error(
+                    f"the model returned values that are not finite at t = {t:.3f} in "
+                    f"{self.exported.dtype}; export it in fp32"
+                )
+            return combined
+
+        return velocity
+
+    def _conditions(self, request: ImageRequest) -> list[Conditioning]:
+        """The prompt's, and under classifier-free guidance the negative prompt's."""
+        prompts = [request.prompt, *([request.negative_prompt] if request.true_cfg > 1 else [])]
+        return [self.encode(prompt) for prompt in prompts]
+
+    def _grid(self, request: ImageRequest) -> tuple[int, int]:
+        multiple = self.variant.size_multiple
+        return request.height // multiple, request.width // multiple
+
+
+def check_request(request: ImageRequest) -> None:
+    """RequestError for what graphs cannot do."""
+    if request.loras:
+        raise RequestError(
+            "loras",
+            "do not go into a graph; merge them (flux1 convert --lora), then export the result",
+        )
+    if request.like is not None:
+        raise RequestError("like", f"{request.like!r} is matched by --runtime torch only")
+
+
+def _text_encoder(folder: Path, exported: Exported, networks: dict[str, Network]) -> TextEncoder:
+    text, files = exported.variant.text, exported.tokenizers
+    if isinstance(text, FluxText):
+        clip_words = Words(folder / files["clip"], text.clip.max_length)
+        t5_words = Words(folder / files["t5"], text.max_tokens)
+        return FluxTextEncoder(networks["clip"], networks["t5"], clip_words, t5_words)
+    words = Words(folder / files["bert"], text.max_tokens)
+    return SentenceTextEncoder(networks["bert"], words, text.max_tokens)

@@ -1,0 +1,32 @@
+"""What is to be said of the pictures of a run: gathered by kind, counted, each by its name."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+SHOWN = 5  # names in a line
+
+
+class Remarks:
+    """Kinds of remark and the names of what they are about, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = defaultdict(list)
+
+    def add(self, kind: str, name: str) -> None:
+        """The same remark about the same thing counts once."""
+        if name not in self._names[kind]:
+            self._names[kind].append(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """One line for each kind: how many, what, and the first of them."""
+        for kind, names in self._names.items():
+            rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            shown = ", ".join(_printable(name) for name in names[:SHOWN])
+            yield f"{len(names)} {kind}: {shown}{rest}"
+
+    def count(self, kind: str) -> int:
+        return len(self._names.get(kind, ()))
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

@@ -1,0 +1,91 @@
+"""What the objectives of the transformer share: first weights, a prediction, groups, a preview."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from flux1.events import Finished
+from flux1.model.patches import image_ids, text_ids
+from flux1.model.transformer import Transformer
+from flux1.pipeline.pipeline import FluxPipeline
+from flux1.request import make_request
+from flux1.training.data import Batch
+from flux1.training.objective import ParameterGroups, sheet
+
+
+def initialise(model: Transformer, context_std: float = 0.4) -> None:
+    """Weights to start from: modulation and output at zero, so that every block begins as the
+    identity (Peebles & Xie 2023); text projections scaled for features of that deviation; a
+    guidance embedding that says nothing yet."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            nn.init.zeros_(module.bias)
+    for embedder in (model.txt_in, model.vector_in.in_layer):
+        nn.init.normal_(embedder.weight, std=embedder.in_features**-0.5 / context_std)
+    for name, module in model.named_modules():
+        silent = name.endswith((".lin", "adaLN_modulation.1"))
+        if silent or name in ("final_layer.linear", "guidance_in.out_layer"):
+            nn.init.zeros_(module.weight)
+
+
+def predict(
+    model: nn.Module,
+    x: Float[Tensor, "b image c"],
+    t: Float[Tensor, " b"],
+    words: Batch,
+    guidance: Float[Tensor, " b"] | None = None,
+) -> Float[Tensor, "b image c"]:
+    """The velocity of a transformer (or of one with branches) at x and t, under a batch's words."""
+    count, device = len(x), x.device
+    predicted: Tensor = model(
+        x,
+        image_ids(*words.grid).to(device).expand(count, -1, -1),
+        words.txt,
+        text_ids(words.txt.shape[1]).to(device).expand(count, -1, -1),
+        t,
+        words.pooled,
+        guidance,
+    )
+    return predicted.float()
+
+
+def parameter_groups(model: nn.Module) -> ParameterGroups:
+    """Muon moves the matrices inside the blocks; embeddings, modulation, norms and the output
+    layer are AdamW's."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        inside = "_blocks." in name and parameter.ndim == 2
+        hidden = inside and not name.endswith(".lin.weight")
+        (matrices if hidden else others).append(parameter)
+    return ParameterGroups(matrices, others)
+
+
+def recompute_blocks(model: Transformer) -> None:
+    """Keep only the inputs of each block for the gradient, and compute the rest of it again: the
+    same numbers, a third more work, and far less memory."""
+    for block in (*model.double_blocks, *model.single_blocks):
+        block.__dict__["forward"] = partial(
+            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+        )
+
+
+def drawn_sheet(
+    pipeline: FluxPipeline, prompts: Sequence[str], grid: tuple[int, int], **asked: Any
+) -> Image.Image:
+    """One picture for each prompt, `grid` tokens high and wide; `asked` as in `make_request`."""
+    side = pipeline.variant.size_multiple
+    height, width = grid[0] * side, grid[1] * side
+    requests = [
+        make_request(pipeline.variant, prompt, width=width, height=height, seed=i, **asked)
+        for i, prompt in enumerate(prompts)
+    ]
+    drawn = [event for event in pipeline.stream(requests) if isinstance(event, Finished)]
+    drawn.sort(key=lambda event: event.image)
+    return sheet([event.picture for event in drawn], columns=8)

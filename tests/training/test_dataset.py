@@ -1,0 +1,165 @@
+"""Folders as people have them: what is learnt from, and what is said of the rest."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from flux1.errors import DataError
+from flux1.training.dataset import read_examples
+from flux1.training.finetune_settings import Pictures
+from flux1.training.remarks import Remarks
+
+
+def draw(path: Path, colour="red", size=(64, 64), words: str | None = None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    if words is not None:
+        path.with_suffix(".txt").write_text(words)
+
+
+def read(folder, **options):
+    remarks = Remarks()
+    return read_examples(Pictures(folder, **options), remarks, folder / ".cache"), list(remarks)
+
+
+def test_captions_lie_beside_the_pictures(tmp_path):
+    draw(tmp_path / "b.png", "blue", words="  a blue square\n")
+    draw(tmp_path / "in" / "a.JPG", "red", words="a red square")
+    examples, said = read(tmp_path)
+    assert [(e.name, e.caption) for e in examples] == [
+        ("b.png", "a blue square"), ("in/a.JPG", "a red square"),
+    ]  # fmt: skip
+    assert said == []
+    assert examples[0].read() == (tmp_path / "b.png").read_bytes()
+
+
+def test_captions_stand_in_metadata(tmp_path):
+    draw(tmp_path / "a.png", "blue")
+    draw(tmp_path / "in" / "b.png", "red", words="unused")
+    rows = [
+        {"file_name": "a.png", "text": "first"},
+        {"file_name": "in/b.png", "text": "second"},
+        {"file_name": "a.png", "text": "again"},
+        {"file_name": "gone.png", "text": "third"},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    examples, said = read(tmp_path)
+    assert [e.caption for e in examples] == ["first", "second"]
+    assert said == [
+        "1 captioned twice in metadata.jsonl, the first counts: a.png",
+        "1 captions of no picture: gone.png (metadata.jsonl)",
+        "1 captioned twice, metadata.jsonl counts: in/b.png",
+    ]
+
+
+def test_everything_that_is_wrong_is_named_and_counted_and_the_rest_is_kept(tmp_path):
+    draw(tmp_path / "good.png", "red", words="good")
+    draw(tmp_path / "silent-1.png", "blue")
+    draw(tmp_path / "silent-2.png", "green")
+    draw(tmp_path / "empty.png", "yellow", words=" \n")
+    draw(tmp_path / "twin.jpg", "pink", words="twin")
+    draw(tmp_path / "twin.png", "brown")
+    draw(tmp_path / "copy.png", "red", words="good")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "good.png").read_bytes())
+    (tmp_path / "alone.txt").write_text("nobody")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
+    (tmp_path / "broken.txt").write_text("broken")
+    (tmp_path / "photo.heic").write_bytes(b"x")
+    draw(tmp_path / "latin.png", "orange")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / ".hidden.png").write_bytes(b"x")
+    examples, said = read(tmp_path)
+    assert [e.name for e in examples] == ["copy.png", "twin.jpg"]
+    assert sorted(said) == [
+        "1 captions of no picture: alone.txt",
+        "1 captions that are not UTF-8 text: latin.txt",
+        "1 not a kind of picture that is read, left out: photo.heic",
+        "1 of the same name as another, whose caption file it is, left out: "
+        "twin.png (as twin.jpg)",
+        "1 the same as another, left out: good.png (as copy.png)",
+        "1 unreadable, left out: broken.png (not a picture)",
+        "1 with an empty caption, left out: empty.png",
+        "3 with no caption, left out: latin.png, silent-1.png, silent-2.png",
+    ]
+
+
+def test_a_caption_for_pictures_without_one(tmp_path):
+    draw(tmp_path / "a.png", "red")
+    draw(tmp_path / "b.png", "blue", words="its own")
+    examples, said = read(tmp_path, caption="a zorb")
+    assert [e.caption for e in examples] == ["a zorb", "its own"]
+    assert said == []
+
+
+def test_many_names_are_cut_short_but_counted(tmp_path):
+    for i in range(9):
+        draw(tmp_path / f"{i}.png", (i, 0, 0))
+    draw(tmp_path / "x.png", words="x")
+    _, said = read(tmp_path)
+    assert said == ["9 with no caption, left out: 0.png, 1.png, 2.png, 3.png, 4.png and 4 more"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda d: None, "it holds no picture"),
+        (lambda d: draw(d / "a.png"), "1 with no caption, left out: a.png; --caption"),
+        (lambda d: (d / "metadata.jsonl").write_text("{}\n"), "line 1: not an object with a file"),
+        (
+            lambda d: (d / "metadata.jsonl").write_text('{"file_name": "a", "text": 3}'),
+            "line 1: text: 3 is not text",
+        ),
+    ],
+)
+def test_a_folder_that_teaches_nothing_is_one_line(tmp_path, make, words):
+    make(tmp_path)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="nowhere is not a folder"):
+        read(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def rows(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    draw(tmp_path / "src" / "a.png", "red")
+    draw(tmp_path / "src" / "b.png", "blue")
+    files = [str(tmp_path / "src" / name) for name in ("a.png", "b.png")]
+    columns = {"image": files, "words": ["a red square", "a blue square"]}
+    return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+
+
+@pytest.mark.parametrize("kind", ["saved", "split", "parquet"])
+def test_a_hugging_face_data_set_is_read(rows, tmp_path, kind):
+    import datasets
+
+    place = tmp_path / kind
+    if kind == "saved":
+        rows.save_to_disk(str(place))
+    elif kind == "split":
+        datasets.DatasetDict({"train": rows}).save_to_disk(str(place))
+    else:
+        place.mkdir()
+        rows.to_parquet(str(place / "train-00000-of-00001.parquet"))
+    examples, said = read(place, column="words")
+    assert [(e.name, e.caption) for e in examples] == [
+        ("row 0", "a red square"), ("row 1", "a blue square"),
+    ]  # fmt: skip
+    assert examples[0].read() == (tmp_path / "src" / "a.png").read_bytes()
+    assert said == []
+    with pytest.raises(DataError, match="no column 'text', it has image, words; --caption-column"):
+        read(place)
+
+
+def test_a_data_set_that_is_damaged_is_one_line(tmp_path):
+    pytest.importorskip("datasets")
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="cannot be read as a data set"):
+        read(tmp_path)

@@ -1,0 +1,115 @@
+"""What training is said to take, against what torch's allocator hands out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from flux1.training.data import Batch
+from flux1.training.finetune_settings import choose_settings
+from flux1.training.footprint import training_bytes
+from flux1.training.lora import LoraNetwork
+from flux1.training.parts import layers_of
+from flux1.training.transformer import predict, recompute_blocks
+from flux1.variants import FLUX_DEV, TINY
+from flux1.weights.load import random_transformer
+
+SHAPE = replace(
+    TINY.transformer, hidden_size=128, axes_dim=(8, 12, 12), depth=3, depth_single_blocks=4
+)
+VARIANT = replace(TINY, transformer=SHAPE)
+
+
+def peak(action, folder):
+    """The most bytes that are allocated at once while it runs, by torch's profiler."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        action()
+    seen.export_chrome_trace(str(folder / "trace.json"))
+    trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    changes = [event for event in trace if event["name"] == "[memory]"]
+    now = most = 0
+    for change in sorted(changes, key=lambda event: event["ts"]):
+        now += change["args"]["Bytes"]
+        most = max(most, now)
+    return most
+
+
+def one_run(settings, recompute):
+    """Network, learner, averages and two steps: the first makes the moments."""
+    full = settings.method == "full"
+    dtype = torch.float32 if full else getattr(torch, settings.precision)
+    network = random_transformer(SHAPE, 0).to(dtype)
+    if full:
+        learner = network.requires_grad_(True)
+    else:
+        layers = layers_of(network, settings.layers)
+        learner = LoraNetwork(network, layers, settings.rank, settings.alpha)
+    if recompute:
+        recompute_blocks(network)
+    averages = [value.detach().clone() for value in learner.state_dict().values()]
+    optimizer = torch.optim.AdamW(learner.parameters())
+    side = settings.resolutions[0] // 16
+    text = VARIANT.text.max_tokens
+    narrow = settings.precision == "bfloat16"
+    for _ in range(2):
+        count = settings.batch_size
+        batch = Batch(
+            torch.randn(count, side**2, 64), torch.randn(count, text, 32), torch.randn(count, 32),
+            (side, side),
+        )  # fmt: skip
+        t, one = torch.rand(count), torch.ones(count)
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            loss = (predict(network, batch.tokens, t, batch, one) - batch.tokens).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return averages
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("given", [{"layers": "attention"}, {}, {"layers": "all"},
+                                   {"method": "full"}], ids=str)  # fmt: skip
+def test_a_run_takes_what_is_said(tmp_path, given, precision, recompute):
+    settings = choose_settings(
+        VARIANT, torch.float32, precision=precision, batch_size=4, resolutions=(256,),
+        **({"rank": 8} if "method" not in given else {}), **given,
+    )  # fmt: skip
+    said = training_bytes(VARIANT, settings, recompute).total
+    measured = peak(lambda: one_run(settings, recompute), tmp_path)
+    print(given, precision, recompute, round(measured / said, 3))
+    assert 0.8 <= measured / said <= 1.05
+
+
+def test_where_weights_are_many_and_data_little_the_optimizers_step_is_the_fullest(tmp_path):
+    settings = choose_settings(
+        VARIANT, torch.float32, method="full", batch_size=1, resolutions=(64,)
+    )
+    said = training_bytes(VARIANT, settings)
+    assert said.gradients + said.step > said.activations
+    assert 0.8 <= peak(lambda: one_run(settings, False), tmp_path) / said.total <= 1.05
+
+
+def test_flux_1_at_1024x1024():
+    """By hand: 23.8 GB of weights in bf16; the LoRA's numbers are 16 (in + out) of its layers."""
+    settings = choose_settings(FLUX_DEV, torch.bfloat16)
+    said = training_bytes(FLUX_DEV, settings)
+    assert said.weights == 11_901_408_320 * 2
+    d = 3072
+    double = 2 * ((d + 3 * d) + (d + d) + 2 * (d + 4 * d))
+    single = (d + 7 * d) + (5 * d + d)
+    numbers = 16 * (19 * double + 38 * single)
+    assert said.gradients == 4 * numbers
+    assert said.trained == 4 * 4 * numbers
+    tokens = 4096 + 512
+    kept = 19 * (17 * 2 + 8) * d + 38 * (17 * 2 + 8) * d
+    assert said.activations == pytest.approx(tokens * kept, rel=0.05)  # 34 GB
+    less = training_bytes(FLUX_DEV, settings, recompute=True)
+    assert less.activations < 0.1 * said.activations
+    packed = training_bytes(FLUX_DEV, settings, recompute=True, weights=12_000_000_000)
+    assert packed.total < 24e9  # a card of 24 GB
+    full = choose_settings(FLUX_DEV, torch.bfloat16, method="full", processes=8)
+    shared = training_bytes(FLUX_DEV, full, recompute=True, processes=8)
+    assert shared.total < 80e9 < training_bytes(FLUX_DEV, full, recompute=True).total

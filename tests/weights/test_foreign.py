@@ -1,0 +1,69 @@
+"""Families by a name that only they have; FLUX.1's own names belong to none."""
+
+import pytest
+
+from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
+from flux1.weights import names
+from flux1.weights.foreign import FAMILIES, family_of
+from flux1.weights.lora_names import targets
+
+SAMPLES = {  # of the network's file, and of a LoRA
+    "FLUX.2": (
+        "double_stream_modulation_img.lin.weight",
+        "diffusion_model.single_stream_modulation.lin.lora_A.weight",
+    ),
+    "Chroma": ("distilled_guidance_layer.in_proj.weight",),
+    "Stable Diffusion 3": (
+        "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",
+        "pos_embed.proj.weight",
+        "lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight",
+    ),
+    "Stable Diffusion XL": ("lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha",),
+    "Stable Diffusion 1, 2 or XL": (
+        "model.diffusion_model.input_blocks.0.0.weight",
+        "down_blocks.1.attentions.0.proj_in.weight",
+        "lora_unet_input_blocks_4_1_proj_in.lora_up.weight",
+        "unet.mid_block.attentions.0.proj_in.lora_A.weight",
+        "base_model.model.unet.up_blocks.1.x.lora_A.weight",
+    ),
+    "a FLUX.1 ControlNet": ("controlnet_x_embedder.weight",),
+    "a ControlNet": ("controlnet_blocks.0.weight",),
+    "an IP adapter": ("ip_adapter_proj_model.proj.weight",),
+    "the FLUX.1 Redux adapter": ("redux_up.weight",),
+    "a language model": (
+        "model.layers.0.self_attn.q_proj.weight",
+        "token_embd.weight",
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+    ),
+    "Qwen-Image": ("txt_norm.weight", "transformer_blocks.0.img_mlp.net.2.lora_A.weight"),
+    "Wan": ("blocks.0.self_attn.q.weight", "lora_unet_blocks_0_cross_attn_k.lora_down.weight"),
+}
+
+
+@pytest.mark.parametrize("title", [title for title, _ in FAMILIES])
+def test_each_is_told_by_its_files_and_its_loras(title):
+    for name in SAMPLES[title]:
+        assert family_of(["img_in.weight", name]) == title
+
+
+def test_none_of_our_own_names_is_another_family_s():
+    config = TransformerConfig()
+    ours = [
+        name
+        for lines in (names.transformer_table(config), names.autoencoder_table(AutoencoderConfig()))
+        for line in lines
+        for name in (line.bfl, *line.diffusers)
+    ]
+    ours += [*names.clip_table(ClipConfig()), *names.t5_table(T5Config())]
+    ours += [
+        f"{prefix}{layer}.lora_down.weight"
+        for layer in targets(config)
+        for prefix in ("", "lora_unet_", "lora_transformer_", "transformer.", "diffusion_model.")
+    ]
+    ours += [
+        "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.alpha",
+        "text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight",
+        "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.weight",
+    ]
+    assert len(ours) > 5000
+    assert family_of(ours) is None
