@@ -29,9 +29,13 @@ def source(model: str) -> Source:
     return locate(weights(model))
 
 
-@cache
 def exported(model: str, dtype: str = "fp32") -> Path:
     """Its folder of graphs. Not to be changed."""
+    return _exported(model, dtype)
+
+
+@cache
+def _exported(model: str, dtype: str) -> Path:
     place = _place(model) / dtype
     plan_export(source(model), place, dtype).write()
     return place

@@ -67,13 +67,18 @@ def make_diffusers_folder(path: Path, guidance: bool = True, max_shard_size: str
     like schnell. Returns `path`."""
     autoencoder_model().save_pretrained(path / "vae")
     transformer_model(guidance).save_pretrained(path / "transformer", max_shard_size=max_shard_size)
-    clip_model().save_pretrained(path / "text_encoder")
-    t5_model().save_pretrained(path / "text_encoder_2")
-    _clip_tokenizer(path / "tokenizer")
-    _t5_tokenizer(path / "tokenizer_2")
+    make_text_folders(path)
     index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
     (path / "model_index.json").write_text(json.dumps(index))
     return path
+
+
+def make_text_folders(path: Path, **t5_changes: object) -> None:
+    """The text encoders of such a folder and their tokenizers."""
+    clip_model().save_pretrained(path / "text_encoder")
+    t5_model(**t5_changes).save_pretrained(path / "text_encoder_2")
+    _clip_tokenizer(path / "tokenizer")
+    _t5_tokenizer(path / "tokenizer_2")
 
 
 def transformer_model(guidance: bool = True, **changes: object) -> nn.Module:
@@ -98,11 +103,11 @@ def clip_model() -> nn.Module:
     return _drawn(lambda: CLIPTextModel(CLIPTextConfig(**CLIP)))
 
 
-def t5_model() -> nn.Module:
+def t5_model(**changes: object) -> nn.Module:
     """Transformers' T5 encoder at T5's size."""
     from transformers import T5Config, T5EncoderModel
 
-    return _drawn(lambda: T5EncoderModel(T5Config(**T5)))
+    return _drawn(lambda: T5EncoderModel(T5Config(**T5 | changes)))
 
 
 def _drawn(build) -> nn.Module:

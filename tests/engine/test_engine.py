@@ -329,10 +329,10 @@ class Spoilt:
 
     text: object
 
-    def __call__(self, prompts):
+    def __call__(self, prompts, at_least=None):
         if "error" in prompts:
             raise RuntimeError("no such word")
-        conditions = self.text(prompts)
+        conditions = self.text(prompts, at_least)
         return [
             Conditioning(c.txt * float("nan"), c.pooled) if prompt == "nothing" else c
             for prompt, c in zip(prompts, conditions, strict=True)

@@ -9,9 +9,11 @@ from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS, evaluation_times
 from flux1.model.blocks import Modulation
 from flux1.pipeline import modulate
 from flux1.pipeline.advance import advance
+from flux1.pipeline.load import load_pipeline
 from flux1.request import make_request
 from flux1.weights.quantize import quantize_layers
 from lora_files import make_lora
+from synthetic import make_diffusers_folder
 
 
 @pytest.fixture
@@ -118,3 +120,20 @@ def test_a_plain_network_computes_it_in_each_call():
     (job,) = jobs_of(plain, {"seed": 1, "steps": 2})
     advance([job], plain.transformer)
     assert job.rows()[0].modulation is None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_diffusers_folder(tmp_path_factory.mktemp("flux"))
+
+
+@pytest.mark.parametrize("keep", ["packed", "mapped"])
+def test_a_pipeline_whose_weights_are_stored(folder, keep):
+    """Encoders and transformer alike: the picture of the plain weights."""
+    plain, stored = load_pipeline(folder), load_pipeline(folder, keep=keep)
+    assert stored.transformer.stores_modulation
+    fields = {"seed": 3, "steps": 3, "width": 64, "height": 64}
+    drawn, expected = (
+        finish(jobs_of(each, fields), each.transformer)[0] for each in (stored, plain)
+    )
+    assert (drawn - expected).abs().max() < 1e-5

@@ -19,7 +19,13 @@ ABSENT = (
 )  # fmt: skip
 COMMAND = f"""
 import sys
-sys.modules |= dict.fromkeys({ABSENT!r})  # importing these fails
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT!r}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
 from flux1.cli.main import main
 main()
 """

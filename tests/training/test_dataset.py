@@ -76,8 +76,7 @@ def test_everything_that_is_wrong_is_named_and_counted_and_the_rest_is_kept(tmp_
         "1 captions of no picture: alone.txt",
         "1 captions that are not UTF-8 text: latin.txt",
         "1 not a kind of picture that is read, left out: photo.heic",
-        "1 of the same name as another, whose caption file it is, left out: "
-        "twin.png (as twin.jpg)",
+        "1 of the same name as another, whose caption file it is, left out: twin.png (as twin.jpg)",
         "1 the same as another, left out: good.png (as copy.png)",
         "1 unreadable, left out: broken.png (not a picture)",
         "1 with an empty caption, left out: empty.png",

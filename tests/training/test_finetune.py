@@ -108,7 +108,7 @@ def test_the_loss_of_a_perfect_network_is_zero(data, tmp_path):
             return velocity(batch.tokens, noise)
 
         transformer.forward = knows
-        loss, figures = original(self, batch, generator)
+        loss, _ = original(self, batch, generator)
         del transformer.forward
         seen.append(loss.item())
         return original(self, batch, generator)
@@ -292,9 +292,7 @@ def test_latents_that_are_not_finite_are_named_and_the_run_goes_on_without_them(
     assert len(losses(out)) >= 15  # a batch may hold the broken one alone, twice
 
 
-def test_gradients_that_never_are_finite_stop_the_run_with_the_checkpoint_as_it_was(
-    data, tmp_path
-):
+def test_gradients_that_never_are_finite_stop_the_run_with_the_checkpoint_as_it_was(data, tmp_path):
     out = tmp_path / "out"
     finetune(data, out, steps=3).run()
     kept = (out / "checkpoint.pt").read_bytes()

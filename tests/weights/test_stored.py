@@ -17,6 +17,7 @@ from flux1.weights import int8, names
 from flux1.weights.load import load_model, load_text, load_transformer
 from flux1.weights.lora import read_lora
 from flux1.weights.model_files import Source
+from flux1.weights.parts import open_part
 from flux1.weights.sources import locate
 from lora_files import make_lora
 from weight_files import FORMATS, four_bits, nf4, shape_of, write_gguf
@@ -140,6 +141,22 @@ def test_joined_parts_and_rarer_formats(name, keep, files):
     assert torch.equal(network.double_blocks[0].img_attn.qkv.weight, weight)
     weight = plain.final_layer.adaLN_modulation[1].weight
     assert torch.equal(network.final_layer.adaLN_modulation[1].weight, weight)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, *OTHERS])
+def test_some_rows_are_those_of_the_whole(name, files):
+    part = open_part(files(name, OTHERS.get(name)), "transformer")
+    state = part.tensors
+    if part.dialect == "diffusers":
+        state = names.transformer_from_diffusers(state, shape_of({}))
+    for tensor in state.stored.values():
+        whole, opened, count = tensor.read(), tensor.opened(), tensor.shape[0]
+        assert tensor.shape == tuple(whole.shape)
+        for rows in (slice(0, 1), slice(5, 9), slice(count // 3 - 1, count), slice(None)):
+            assert torch.equal(tensor.decode(opened, rows), whole[rows])
+        if part.dialect == "bfl":
+            rows = torch.tensor([count - 1, 0, 3, 3])
+            assert torch.equal(tensor.decode(opened, rows), whole[rows])
 
 
 @torch.no_grad()

@@ -47,8 +47,8 @@ def printable(text: str) -> str:
 
 
 def command(recipe: "Recipe") -> str:
-    """The `flux1 generate` line that draws the picture of a recipe. The dtype of graphs is their own,
-    and they are found in FLUX1_MODELS."""
+    """The `flux1 generate` line that draws the picture of a recipe. The dtype of graphs is their
+    own, and they are found in FLUX1_MODELS."""
     words = ["flux1", "generate", "--model", recipe.model]
     if recipe.runtime != "torch":
         words += ["--runtime", recipe.runtime]

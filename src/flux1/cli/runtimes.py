@@ -93,10 +93,13 @@ def _torch(model: str, device: str | None, dtype: str | None, memory: str | None
 
 
 def _onnx(model: str, provider: str) -> Found:
-    from flux1.runtime.folder import find_folder, read_folder
-    from flux1.settings import Settings, read
+    from flux1.runtime.folder import find_folder, is_folder, read_folder
 
-    folder = find_folder(model, read(Settings).models)
+    folder = Path(model)
+    if not is_folder(folder):  # settings take a while to import
+        from flux1.settings import Settings, read
+
+        folder = find_folder(model, read(Settings).models)
 
     def load(request: ImageRequest) -> Any:
         from flux1.runtime.pipeline import OnnxPipeline, check_request

@@ -50,7 +50,9 @@ class Lora:
         layers = {name: network.get_submodule(name) for name in self._deltas}
         if not self._placed:  # before the first is hung: a failure leaves nothing behind
             self._deltas = {
-                name: [delta.placed(layer, self.device, self._dtype) for delta in self._deltas[name]]
+                name: [
+                    delta.placed(layer, self.device, self._dtype) for delta in self._deltas[name]
+                ]
                 for name, layer in layers.items()
             }
             self._placed = True

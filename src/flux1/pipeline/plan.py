@@ -242,15 +242,16 @@ def _fullest(ledger: Ledger, work: Work, way: Way) -> int:
     else:
         most = max(text + in_text, transformer + in_transformer, autoencoder + in_autoencoder)
     loras = work.loras * max(1, dtype.itemsize // 2)  # in their files, most often in 16 bits
-    return round(most + loras)
+    return most + loras
 
 
-def _busy(networks: Sequence[Weights], keep: Keep, computing: int, pieces: int) -> float:
+def _busy(networks: Sequence[Weights], keep: Keep, computing: int, pieces: int) -> int:
     """What comes on top of the weights while networks are loaded, or used."""
     passing = max(one.passing(keep) for one in networks)
+    used = round(FRAGMENTS * computing)
     if keep == "plain":
-        return max(passing, FRAGMENTS * computing)
-    used = FRAGMENTS * computing + pieces
+        return max(passing, used)
+    used += pieces
     return max(passing, used) if keep == "packed" else passing + used
 
 
@@ -263,19 +264,19 @@ def _seconds(
         math.nan if rate is None else rate for rate in (rates.flops, rates.unpacked, rates.disk)
     )
 
-    def read(size: float) -> float:
+    def read(size: int) -> float:
         return size / disk if size else 0.0
 
-    def use(weights: Weights, keep: Keep, work: float, again: bool) -> float:
-        seconds = work / flops
+    def use(weights: Weights, keep: Keep, computing: int, again: bool) -> float:
+        seconds = computing / flops
         if keep != "plain" and weights.stored != way.dtype.itemsize:
             seconds += weights.used / unpacked
         if keep != "mapped" or (again and cached):
             return seconds
-        return _longer(seconds, read(weights.used * weights.stored))
+        return _longer(seconds, read(round(weights.used * weights.stored)))
 
     variant = ledger.variant
-    encoding = encode_flops(variant.text, work.text_tokens) / len(ledger.text)
+    encoding = encode_flops(variant.text, work.text_tokens) // len(ledger.text)
     at_once = way.tokens_per_call // work.row_tokens
     calls = math.ceil(work.rows / at_once)
     calling = min(work.rows, at_once) * call_flops(variant.transformer, work.row_tokens)

@@ -20,7 +20,7 @@ from flux1.pipeline.load import text_encoder
 from flux1.pipeline.lora import Loras
 from flux1.pipeline.memory import give_back
 from flux1.pipeline.pipeline import FluxPipeline
-from flux1.pipeline.plan import Device, Stages, Way, Work, plan, too_little
+from flux1.pipeline.plan import Device, Estimate, Stages, Way, Work, plan, too_little
 from flux1.pipeline.room import room_within
 from flux1.request import ImageRequest, make_request
 from flux1.weights.load import load_text, source_autoencoder, source_transformer
@@ -30,6 +30,7 @@ from flux1.weights.sources import Source, unreadable
 
 T = TypeVar("T")
 Name = Literal["text", "transformer", "autoencoder"]
+NAMES: tuple[Name, ...] = ("text", "transformer", "autoencoder")
 LEAVING: dict[Stages, dict[Name, tuple[Name, ...]]] = {  # who goes before one comes
     "together": {"text": (), "transformer": (), "autoencoder": ()},
     "text first": {
@@ -72,7 +73,7 @@ class StagedPipeline(FluxPipeline):
         self._room = room_within(memory, device, source.variant)
         self.origin = origin
         self._source, self._device, self._dtype, self._quantize = source, device, dtype, quantize
-        self._way: Way | None = None
+        self.estimate: Estimate | None = None  # of the last stream
         self._inside: dict[Name, Any] = {}
         self._conditions = {}
         self._loras = Loras(source.variant.transformer, device, dtype)
@@ -104,41 +105,40 @@ class StagedPipeline(FluxPipeline):
         """As FluxPipeline's. Flux1Error, naming the least that would do, if the memory is too
         little for these requests."""
         self._loras.prepare([use for request in requests for use in request.loras])
-        self._adopt(self._planned(requests))
+        self._adopt(self._plan(requests))
         yield from super().stream(requests)
 
-    def _planned(self, requests: Sequence[ImageRequest]) -> Way:
+    def _plan(self, requests: Sequence[ImageRequest]) -> Estimate:
         device: Device = "cuda" if self._device.type == "cuda" else "cpu"
         work = replace(Work.of(self.variant, requests), loras=self._loras.file_bytes)
         estimates = plan(
             self._ledger, work, self._room, {device: self._dtype}, quantizations=(self._quantize,)
         )
-        if not estimates[0].lacks:
-            return estimates[0].way
-        raise too_little(self.variant, work, self._room, estimates)
+        if estimates[0].lacks:
+            raise too_little(self.variant, work, self._room, estimates)
+        return estimates[0]
 
-    def _adopt(self, way: Way) -> None:
-        """From now on draw this way; networks that are kept otherwise leave."""
-        before, self._way = self._way, way
+    def _adopt(self, estimate: Estimate) -> None:
+        """From now on draw this way; networks that are kept otherwise, or were together, leave."""
+        before, self.estimate = self.estimate, estimate
+        way = estimate.way
         self.tokens_per_call, self.in_strips = way.tokens_per_call, way.in_strips
         if before is None:
             return
-        leaving: list[Name] = []
-        if before.keep_text != way.keep_text:
-            leaving.append("text")
-        if before.keep != way.keep:
-            leaving.append("transformer")
-        if before.stages != way.stages:
-            leaving = ["text", "transformer", "autoencoder"]
-        self._leave(leaving)
+        if before.way.stages != way.stages:
+            self._leave(NAMES)
+        if before.way.keep_text != way.keep_text:
+            self._leave(["text"])
+        if before.way.keep != way.keep:
+            self._leave(["transformer"])
 
     def _ask(self, name: Name, load: Callable[[Way], T]) -> T:
         """A network that is there, or comes now."""
         if name not in self._inside:
-            if self._way is None:  # it is asked for outside of a stream
-                self._adopt(self._planned([make_request(self.variant, "any", seed=0)]))
-            way = self._way
-            assert way is not None
+            if self.estimate is None:  # it is asked for outside of a stream
+                self._adopt(self._plan([make_request(self.variant, "any", seed=0)]))
+            assert self.estimate is not None
+            way = self.estimate.way
             self._leave(LEAVING[way.stages][name])
             try:
                 self._inside[name] = load(way)

@@ -37,6 +37,11 @@ def index_of(exported: Exported) -> dict[str, object]:
     return {"_class_name": "FluxPipeline", KEY: asdict(exported)}
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it may be a folder of graphs."""
+    return (path / INDEX).is_file()
+
+
 def find_folder(model: str | Path, models: Path | None = None) -> Path:
     """A folder of graphs: the path itself, or NAME or NAME-onnx in `models`.
 
@@ -44,9 +49,8 @@ def find_folder(model: str | Path, models: Path | None = None) -> Path:
     """
     name = str(model)
     places = [Path(name), *([models / name, models / f"{name}-onnx"] if models else [])]
-    for place in places:
-        if (place / INDEX).is_file():
-            return place
+    for place in filter(is_folder, places):
+        return place
     told = name if Path(name).name == name else "MODEL"
     raise UnknownModelError(
         f"model: {name!r} is no folder of ONNX graphs; "

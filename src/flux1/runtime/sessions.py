@@ -13,6 +13,8 @@ SUFFIX = "ExecutionProvider"
 CPU = f"CPU{SUFFIX}"
 # Weights in 8 bits alone are multiplied in float32; else the runtime rounds what they meet, too.
 EXACT = ("session.qdq_matmulnbits_accuracy_level", "1")
+# Threads that wait sleep: on cores that are shared, spinning costs more than it gains.
+NO_SPINNING = ("session.intra_op.allow_spinning", "0")
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -43,6 +45,7 @@ class Network:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # what goes wrong is raised
         options.add_session_config_entry(*EXACT)
+        options.add_session_config_entry(*NO_SPINNING)
         providers = [provider] if provider == CPU else [provider, CPU]
         try:
             self._session = onnxruntime.InferenceSession(self.file, options, providers)

@@ -55,7 +55,7 @@ class RunProgress:
 
     def _said(self, loss: float, rate: float) -> str:
         memory = memory_taken()
-        tail = "" if memory is None else f"  {bytes_text(float(memory))}"
+        tail = "" if memory is None else f"  {bytes_text(memory)}"
         return f"loss {loss:.4f}  {rate:.1f} {self._unit}/s{tail}"
 
 

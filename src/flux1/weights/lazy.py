@@ -1,7 +1,7 @@
 """Tensors computed when asked for, so a 24 GB file passes through memory one tensor at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
@@ -121,15 +121,15 @@ def joined(of: Sequence[Stored]) -> Stored:
     return derived(of[0].dtype, (starts[-1], *of[0].shape[1:]), of, decode)
 
 
-def rows_of(stored: Stored, start: int, stop: int) -> Stored:
-    """Some rows of a tensor, as one that has no others. Its rows can be had by slices only."""
+def swapped(stored: Stored) -> Stored:
+    """A tensor with its two halves, of rows, in the other order."""
+    count = stored.shape[0] if stored.shape else 0
 
-    def decode(rows: slice, whole: Part) -> Tensor:
-        first, last, _ = rows.indices(stop - start)
-        return whole(slice(start + first, start + last))
+    def decode(rows: Rows, whole: Part) -> Tensor:
+        places = numbers_of(rows, count, torch.device("cpu"))
+        return whole((places + count // 2) % max(count, 1))
 
-    found = derived(stored.dtype, (stop - start, *stored.shape[1:]), [stored], decode)
-    return replace(found, size=stored.size * (stop - start) // max(stored.shape[0], 1))
+    return derived(stored.dtype, stored.shape, [stored], decode)
 
 
 def numbers_of(rows: Rows, count: int, device: torch.device) -> Int[Tensor, " n"]:

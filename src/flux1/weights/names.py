@@ -28,7 +28,7 @@ from flux1.weights.lazy import (
     derived,
     in_memory,
     joined,
-    rows_of,
+    swapped,
 )
 
 SHOWN = 5  # names listed in an error
@@ -358,8 +358,7 @@ def _whole(line: Line, parts: list[Stored]) -> Stored:
                 )
         return joined(parts)
     if line.form == "swapped":
-        count = first.shape[0] if first.shape else 0
-        return joined([rows_of(first, count // 2, count), rows_of(first, 0, count // 2)])
+        return swapped(first)
     if line.form == "kernel":
         shape = (*first.shape[:2], 1, 1)
         return derived(

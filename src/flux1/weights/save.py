@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from flux1.errors import OutputError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
+from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.model.transformer import Transformer
 from flux1.variants import Variant
 from flux1.weights import model_files, names
@@ -200,5 +201,12 @@ def transformers_t5_config(config: T5Config) -> dict[str, Any]:
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    """The learned tensors, a tied one under its first name only."""
+    """The learned tensors, a tied one under its first name only. OutputError if some are kept in
+    another form: they are no parameters, and would be missing."""
+    stored = [n for n, m in model.named_modules() if isinstance(m, StoredLinear | StoredEmbedding)]
+    if stored:
+        raise OutputError(
+            f"{stored[0]}: its weights are packed or in a file: load the model with "
+            "keep='plain' to write it"
+        )
     return {name: parameter.detach() for name, parameter in model.named_parameters()}

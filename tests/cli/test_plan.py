@@ -1,0 +1,102 @@
+"""`flux1 plan` and `flux1 generate --memory` as a user runs them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from flux1.pipeline.memory import parse_bytes
+from synthetic import make_diffusers_folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine_without_weights(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("FLUX1_MODELS", "FLUX1_DEVICE", "FLUX1_DTYPE", "HF_HUB_CACHE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
+        yield
+
+
+def flux1(*words, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "flux1", *map(str, words)],
+        capture_output=True, text=True, cwd=cwd, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_a_model_that_is_not_here_is_planned_by_its_published_size():
+    asked = ("plan", "--model", "flux-dev", "--vram", "12GB", "--ram", "32GB")
+    report = json.loads(flux1(*asked, "--tflops", 60, "--json").stdout)
+    assert (report["model"], report["files"]) == ("flux-dev", False)
+    assert (report["width"], report["ram"], report["vram"]) == (1024, 32 * 10**9, 12 * 10**9)
+    ways = report["ways"]
+    assert {way["device"] for way in ways} == {"cpu", "cuda"}
+    lacking = [bool(way["lacks"]) for way in ways]
+    assert lacking == sorted(lacking)
+    assert not all(lacking)
+    for way in ways:
+        fits = way["ram"] <= 32 * 10**9 and (way["vram"] or 0) <= 12 * 10**9
+        assert fits is not bool(way["lacks"])
+    on_card = [way for way in ways if way["device"] == "cuda" and way["quantize"] is None]
+    card = next(way for way in on_card if way["keep"] == "plain")
+    assert (card["lacks"], card["dtype"]) == ("vram", "bfloat16")
+    assert card["step_s"] == pytest.approx(74.4 / 60, rel=0.01)  # TFLOP, over what was given
+    assert card["total_s"] is None  # no file here whose disk could be tried
+    shown = flux1(*asked).stdout
+    assert "its files are not here" in shown
+    assert shown.count("vram") >= 2
+    assert "GFLOP/s" in shown
+
+
+def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
+    folder = make_diffusers_folder(tmp_path / "flux-dev")
+    report = json.loads(
+        flux1("plan", "-m", folder, "--vram", "none", "--size", "64x64", "--json").stdout
+    )
+    assert report["files"]
+    assert report["vram"] is None
+    first = report["ways"][0]
+    assert first["lacks"] == ""
+    assert 0 < first["step_s"] < first["total_s"]
+    assert all(rate["flops"] > 0 and rate["disk"] > 0 for rate in report["rates"])
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["plan", "-m", "flux-dev", "--ram", "1GB", "--vram", "none"],
+     "1.00 GB of memory is too little for flux-dev at 1024x1024; the least that does is "),
+    (["plan", "-m", "flux-dev", "--ram", "64MB", "--vram", "1GB"], "the least that does is "),
+    (["plan", "--ram", "lots"], "ram: 'lots' is not an amount of memory; for example 6GB"),
+    (["plan", "--vram", "12 apples"], "vram: '12 apples' is not an amount of memory"),
+    (["plan", "--size", "100x64"], "multiple of 16, at most 4096; nearest: 96"),
+    (["plan", "--tflops", "-3"], "tflops: -3 is not above 0; for example 80"),
+    (["plan", "-m", "flux-dve"], "did you mean 'flux-dev'"),
+    (["plan", "-m", "nothing.safetensors"], "nothing.safetensors: no such file"),
+    (["generate", "a fox", "--memory", "3 apples"], "memory: '3 apples' is not an amount"),
+    (["generate", "a fox", "--memory", "10MB"], "10 MB of memory is too little for flux-mini"),
+    (["generate", "a fox", "-m", "tiny", "--memory", ""], "memory: '' is not an amount of memory"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_status_2(words, message, tmp_path):
+    done = flux1(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_least_that_is_named_does(tmp_path):
+    told = flux1("generate", "a fox", "-m", "tiny", "--memory", "1MB", cwd=tmp_path).stderr
+    least = told.strip().rsplit("is ", 1)[1]
+    done = flux1(
+        "generate", "a fox", "-m", "tiny", "--seed", 1, "--memory", least, "--json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert 0 < report["peak_bytes"]["memory"] <= parse_bytes("memory", least)
+    plain = flux1("generate", "a fox", "-m", "tiny", "--seed", 1, "-o", "plain.png", cwd=tmp_path)
+    assert "at most " in plain.stderr
+    first, second = (Image.open(tmp_path / name) for name in ("flux1.png", "plain.png"))
+    assert first.tobytes() == second.tobytes()
