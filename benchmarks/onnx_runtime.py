@@ -17,6 +17,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,11 +84,11 @@ def speed(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
     for component in ("transformer", "vae"):
         *_, (inputs, answer) = CASES[component](networks, source.variant, np.random.default_rng(0))
         tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-        sides: dict[str, Callable[[], object]] = {"torch": lambda: answer(tensors)}
+        sides: dict[str, Callable[[], object]] = {"torch": partial(answer, tensors)}
         for dtype in RUN:
             exported = OnnxPipeline.from_folder(folders[dtype]).exported
             network = Network(folders[dtype], exported, component, CPU)
-            sides[dtype] = lambda network=network: network(**inputs)
+            sides[dtype] = partial(network, **inputs)
         times: dict[str, list[float]] = {side: [] for side in sides}
         with torch.inference_mode():
             for _ in range(3 + 5 * rounds):

@@ -1,0 +1,124 @@
+"""`flux1 train`: the short form stays, every option is documented, and the tutorial's lines run."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.folders import picture_folder
+
+ROOT = Path(__file__).parents[2]
+
+
+def flux1(*words, cwd=None):
+    command = [sys.executable, "-m", "flux1", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("words", [(), ("--list",), ("recipe", "--list"), ("recipe",)])
+def test_recipes_are_listed_with_and_without_the_word(words):
+    done = flux1("train", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["flux-mini"]
+
+
+@pytest.mark.parametrize(
+    "words", [("flux-mimi", "--out", "x"), ("--out", "x", "flux-mimi"), ("recipe", "flux-mimi")]
+)
+def test_a_recipe_is_run_with_and_without_the_word(words, tmp_path):
+    done = flux1("train", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "recipe: no recipe and no .toml file 'flux-mimi' (did you mean 'flux-mini'?)" in (
+        done.stderr
+    )
+
+
+def test_help_names_both():
+    done = flux1("train", "--help")
+    assert re.search(r"\blora\b", done.stdout)
+    assert re.search(r"\brecipe\b", done.stdout)
+
+
+def test_every_option_stands_in_the_reference():
+    page = (ROOT / "docs/reference/command-line.md").read_text()
+    section = page.split("## flux1 train\n")[1].split("\n## ")[0]
+    options = {
+        option
+        for command in ("lora", "recipe")
+        for option in re.findall(r"(--[a-z-]+)", flux1("train", command, "--help").stdout)
+    }
+    assert "--gradient-checkpointing" in options
+    for option in options - {"--help"}:
+        assert f"`{option}`" in section, option
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--data", "nowhere"), "data: nowhere is not a folder"),
+        (("--data", "data", "--rank", "-1"), "rank: -1: input should be greater than 0"),
+        (("--data", "data", "--model", "flux-mimi"), "did you mean 'flux-mini'?"),
+        (("--data", "data", "--format", "peft"), "format: 'peft' is not one of diffusers, "),
+        (("--data", "data", "--validation-prompt", " "), "prompt: is empty"),
+        (("--data", "data", "--precision", "half"), "'half' is not one of float32, bfloat16"),
+        (("--data", "data", "--device", "tpu"), "device: 'tpu' is not a device"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(tmp_path, words, said):
+    picture_folder(tmp_path / "data", 1)
+    done = flux1("train", "lora", "--model", "tiny", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_ctrl_c_keeps_the_step_and_the_same_command_goes_on(tmp_path):
+    data, out = picture_folder(tmp_path / "data"), tmp_path / "out"
+    words = ("train", "lora", "--model", "tiny", "--data", data, "--out", out, "--log-every", 1)
+    command = [sys.executable, "-m", "flux1", *map(str, words), "--steps", "20000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("step 3/"):
+            break
+    os.kill(process.pid, signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 0
+    (stopped,) = re.findall(r"stopped after (\d+) of 20000 steps", rest)
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == int(stopped) >= 3
+    again = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    steps = (line for line in again.stderr if line.startswith("step "))
+    assert next(steps).startswith(f"step {int(stopped) + 1}/")
+    again.kill()
+    again.communicate()
+
+
+def test_the_tutorials_lines_run(tmp_path):
+    """All but the install, with two steps instead of the many."""
+    page = (ROOT / "docs/tutorial/train-a-lora.md").read_text()
+    lines = [
+        line
+        for block in re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+        if not line.startswith("pip ")
+    ]
+    assert sum(line.startswith("flux1 train lora") for line in lines) == 1
+    for line in lines:
+        words = shlex.split(re.sub(r"--steps \d+", "--steps 2", line))
+        if words[0] == "flux1":
+            words = ["-m", *words]
+        else:
+            assert words[0] == "python"
+            words = [str(ROOT / words[1]), *words[2:]]
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (line, done.stderr)
+    assert len(list((tmp_path / "zorb").glob("*.png"))) == 12
+    assert {path.name for path in tmp_path.glob("*.png")} == {"zorb.png", "pair.png", "half.png"}
