@@ -16,9 +16,12 @@ from training.folders import picture_folder
 ROOT = Path(__file__).parents[2]
 
 
+WIDE = {**os.environ, "COLUMNS": "200"}  # so that no help is cut short
+
+
 def flux1(*words, cwd=None):
     command = [sys.executable, "-m", "flux1", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=WIDE, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("words", [(), ("--list",), ("recipe", "--list"), ("recipe",)])
