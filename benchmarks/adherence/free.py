@@ -1,4 +1,7 @@
-"""A hundred prompts in a person's words: synonyms, asides, no wording of training's."""
+"""A hundred prompts in a person's words: synonyms, asides, sentences that training has not.
+
+They were written before training had synonyms; the names in most of them are now among these.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

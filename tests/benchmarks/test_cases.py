@@ -130,13 +130,15 @@ def test_prompts_say_the_truth():
             assert re.search(rf"\b{re.escape(said)}\b", case.prompt), (said, case)
 
 
-def test_own_and_free_wordings_are_none_of_trainings(trained_words: set[str]):
+def test_own_wordings_are_none_of_trainings_and_free_ones_hardly(trained_words: set[str]):
     for case in CASES:
         new = _words(case.prompt) - trained_words
         if case.wording == "plain":
-            assert new <= {"one"}, case  # training counts from two
-        else:
+            assert not new, case
+        elif case.wording == "own":
             assert new, case
+    free = [case for case in CASES if case.wording == "free"]
+    assert sum(not _words(case.prompt) - trained_words for case in free) <= 15
 
 
 def test_the_text_encoder_reads_every_prompt_whole():

@@ -1,6 +1,7 @@
 """What memory does not hold is refused or waits. The devices' figures are the tests' own; threads,
 networks and pictures are real."""
 
+import copy
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from flux1.engine.budgets import RETRY_S, SHARE, Budget
+from flux1.engine.budgets import RETRY_S, SHARE, Budget, Budgets
 from flux1.engine.engine import Engine, EngineSettings
 from flux1.errors import OverloadedError, RequestError
 from flux1.events import Failed, Finished
+from flux1.model.stored import StoredLinear
 from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
 from flux1.pipeline.memory import Memory
 from flux1.request import Order, make_request
 from flux1.variants import TINY
+from flux1.weights.quantize import quantize_layers
 
 PATIENCE = 60.0  # seconds; only a failing test waits so long
 LARGE = 2**40
@@ -286,3 +289,17 @@ def test_the_status_tells_what_is_free(tiny, device, engine):
     end = submit(unknown, order(width=512, height=512, steps=1)).get(timeout=PATIENCE)
     assert isinstance(end, Finished)
     unknown.close(0.0)
+
+
+def test_quantised_weights_are_counted_as_they_are_kept(tiny, device):
+    whole = Budgets({"tiny": tiny}, device)._budgets[tiny.device].most()
+    transformer = copy.deepcopy(tiny.transformer)
+    before = sum(w.nbytes for w in transformer.parameters())
+    quantize_layers(transformer, "int8")
+    after = sum(w.nbytes for w in transformer.parameters()) + sum(
+        layer.matrix.nbytes for layer in transformer.modules() if isinstance(layer, StoredLinear)
+    )
+    assert after < before / 2
+    narrow = replace(tiny, transformer=transformer)
+    less = Budgets({"tiny": narrow}, device)._budgets[tiny.device].most()
+    assert (less - whole) / SHARE == pytest.approx(before - after, abs=2)

@@ -5,10 +5,18 @@ import pytest
 import torch
 from rich.console import Console
 
-from flux1.training.grounding import CODE_NORM, CODE_SIZE, GroundingObjective, codes, directions
+from flux1.training.grounding import (
+    CODE_NORM,
+    CODE_SIZE,
+    GroundingObjective,
+    codes,
+    directions,
+    in_first_names,
+)
 from flux1.training.loop import LoopSettings, train
-from flux1.training.scenes import Scene, Thing, caption, sample_scene
-from flux1.training.vocabulary import SYNONYMS, plural
+from flux1.training.scenes import Caption, Scene, Thing, caption, sample_scene
+from flux1.training.synonyms import SYNONYMS
+from flux1.training.vocabulary import plural
 from flux1.variants import FLUX_MINI, TINY
 from flux1.weights.load import load_model, random_text
 from flux1.weights.sources import locate
@@ -37,8 +45,8 @@ def test_spans_are_the_names_of_the_things(relation):
         things = scene.things if relation is not None else scene.things[:1]
         assert len(named) == len(things)
         for name, thing in zip(named, things, strict=True):
-            known = {thing.noun, plural(thing.noun), *SYNONYMS.get(thing.noun, ())}
-            assert name in known, said
+            known = {thing.noun, *SYNONYMS.get(thing.noun, ())}
+            assert name in known | {plural(one) for one in known}, said
         seen += 1
     assert seen > 50
 
@@ -48,8 +56,49 @@ def test_a_code_is_the_place_and_the_colour():
     told = codes(Scene((fox, tree), "blue", "glossy", "below"))
     assert told[:, :2].tolist() == [[0, 1], [0, -1]]  # y grows downwards
     assert told[0, 2] == 1
-    assert (told[0, 3:] > 0.8).all()
+    assert (told[0, 3:6] > 0.8).all()
+    assert not told[0, 6:].any()
     assert not told[1, 2:].any()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_a_code_is_the_number(count):
+    told = codes(Scene((Thing("fox", 0.5, 0.5, 0.3),) * count, "blue", "glossy"))
+    assert not told[:, :6].any()
+    assert told[:, 6:].tolist() == [[i == count - 2 for i in range(4)]] * count
+
+
+PUP, TABBY, BUNNY = (Thing(noun, 0.5, 0.5, 0.5) for noun in ("dog", "cat", "rabbit"))
+
+
+@pytest.mark.parametrize(("words", "spans", "scene", "first"), [
+    ("left of a tabby, a pup", ((19, 22), (10, 15)),
+     Scene((PUP, TABBY), "red", "flat", "right"), "left of a cat, a dog"),
+    ("three bunnies!", ((6, 13),), Scene((BUNNY,) * 3, "red", "flat"), "three rabbits!"),
+    ("a red pup", ((6, 9),), Scene((PUP,), "red", "flat"), "a red dog"),
+])  # fmt: skip
+def test_first_names(words, spans, scene, first):
+    said = in_first_names(Caption(words, spans), scene)
+    assert said.words == first
+    nouns = [said.name(number) for number in range(len(spans))]
+    assert [noun.removesuffix("s") for noun in nouns] == [
+        thing.noun for thing in scene.things[: len(spans)]
+    ]
+
+
+def test_a_synonym_is_taught_the_state_of_the_first_name(objective):
+    batch = objective._encode([Scene((BUNNY,), "red", "glossy")] * 40, np.random.default_rng(0))
+    own, first = objective._own(batch), objective.teacher(batch.first_ids, batch.first_ids > 0)
+    bunny, rabbit = map(objective.tokenizer.token_to_id, ("bunny", "rabbit"))
+    at = [
+        (row, tokens.index(bunny))
+        for row, tokens in enumerate(batch.ids.tolist())
+        if bunny in tokens and rabbit not in tokens
+    ]
+    assert at
+    for row, place in at:
+        there = batch.first_ids[row].tolist().index(rabbit)
+        assert torch.equal(own[row, place], first.states[row, there])
 
 
 def test_directions_are_orthogonal_and_of_the_stated_length():
@@ -57,17 +106,24 @@ def test_directions_are_orthogonal_and_of_the_stated_length():
     assert torch.allclose(d @ d.T, CODE_NORM**2 * torch.eye(CODE_SIZE), atol=1e-4)
 
 
-def test_codes_stand_on_the_tokens_of_the_names_alone(objective):
+@pytest.mark.parametrize("seed", range(8))
+def test_codes_stand_on_the_tokens_of_the_names_alone(objective, seed):
     scene = Scene((Thing("teddy bear", 0.3, 0.5, 0.5), Thing("cat", 0.7, 0.5, 0.5)), "red",
                   "glossy", "left")  # fmt: skip
-    batch = objective._encode([scene], np.random.default_rng(0))
-    words = [objective.tokenizer.id_to_token(i) for i in batch.ids[0].tolist()]
-    coded = {w: row[0].item() for w, row in zip(words, batch.codes[0], strict=True) if row.any()}
-    assert coded == {"teddy": -1, "bear": -1, "cat": 1}
+    said = caption(scene, np.random.default_rng(seed))
+    batch = objective._encode([scene], np.random.default_rng(seed))
+    coded = {-1: [], 1: []}
+    for token, row in zip(batch.ids[0].tolist(), batch.codes[0], strict=True):
+        if row.any():
+            coded[int(row[0])].append(token)
+    spelt = {place: objective.tokenizer.decode(tokens) for place, tokens in coded.items()}
+    assert spelt == {-1: said.name(0), 1: said.name(1)}
 
 
 def test_before_it_learns_the_whole_code_is_missed(objective):
-    batch = objective.batch(0)
+    things = (Thing("apple", 0.3, 0.5, 0.5, "blue"), Thing("carrot", 0.7, 0.5, 0.5))  # no synonyms
+    scene = Scene(things, "red", "glossy", "left")
+    batch = objective._encode([scene] * 4, np.random.default_rng(0))
     loss, figures = objective.loss(batch, torch.Generator())
     wanted = batch.codes[batch.mask]
     apart = (wanted @ objective._directions).square().mean().item()

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from flux1.errors import OverloadedError, RequestError
+from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
 from flux1.pipeline.memory import Memory
 from flux1.pipeline.pipeline import FluxPipeline
@@ -134,7 +135,10 @@ def _held(pipelines: Mapping[str, FluxPipeline], device: torch.device) -> int:
         if isinstance(part, nn.Module)
     }
     weights = {t for network in networks for t in (*network.parameters(), *network.buffers())}
-    return sum(t.nbytes for t in weights if t.device == device)
+    layers = {layer for network in networks for layer in network.modules()}
+    stored = (one for one in layers if isinstance(one, StoredLinear | StoredEmbedding))
+    kept = sum(one.matrix.nbytes for one in stored if one.device == device)
+    return kept + sum(t.nbytes for t in weights if t.device == device)
 
 
 def _largest(variant: Variant, dtype: torch.dtype, request: ImageRequest, most: int) -> str:

@@ -56,7 +56,7 @@ class StoredLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = matrix.shape
         self.matrix, self.bias = matrix, bias
-        self._dtype, self._device = dtype, torch.device(device)
+        self._dtype, self.device = dtype, torch.device(device)
 
     def forward(self, x: Float[Tensor, "... n_in"]) -> Float[Tensor, "... n_out"]:
         return self.matrix.times(x, self.bias)
@@ -64,7 +64,7 @@ class StoredLinear(nn.Module):
     @property
     def weight(self) -> Float[Tensor, "n_out n_in"]:
         """The whole weight, decoded for whoever asks: as large as if it were not stored."""
-        return self.matrix.rows(slice(None), self._dtype, self._device)
+        return self.matrix.rows(slice(None), self._dtype, self.device)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"
@@ -78,10 +78,10 @@ class StoredEmbedding(nn.Module):
         super().__init__()
         self.num_embeddings, self.embedding_dim = matrix.shape
         self.matrix = matrix
-        self._dtype, self._device = dtype, torch.device(device)
+        self._dtype, self.device = dtype, torch.device(device)
 
     def forward(self, ids: Int[Tensor, "..."]) -> Float[Tensor, "... d"]:
-        rows = self.matrix.rows(ids.flatten(), self._dtype, self._device)
+        rows = self.matrix.rows(ids.flatten(), self._dtype, self.device)
         return rows.reshape(*ids.shape, -1)
 
 

@@ -1,8 +1,9 @@
-"""Objective: the sentence encoder learns to say which thing stands where, and in which colour.
+"""Objective: the sentence encoder learns to say what stands where, in which colour, how often.
 
 Its states know words but not their roles: from the state of "cat" in "a cat to the left of a tree"
 a probe cannot tell left from right (docs/log.md). So it is taught to add, to the states of every
-thing's name, a fixed code of that thing's place and colour; all else stays as the encoder had it.
+thing's name, a fixed code of that thing's place, colour and number; and to say "cat" where it reads
+"kitten". All else stays as the encoder had it.
 """
 
 import copy
@@ -19,12 +20,14 @@ from torch import Tensor
 
 from flux1.model.bert import BertText
 from flux1.training.objective import ParameterGroups, sheet
-from flux1.training.scenes import Mixture, Scene, caption, sample_scene
-from flux1.training.vocabulary import COLOURS
+from flux1.training.scenes import Caption, Mixture, Scene, caption, sample_scene
+from flux1.training.vocabulary import COLOURS, plural
 
-MIXTURE = Mixture(single=0.2, coloured=0.2, pair=0.5, count=0.1)
-# A code: x and y of the place, whether the thing has a colour of its own, and its r, g, b.
-CODE_SIZE = 6
+MIXTURE = Mixture(single=0.2, coloured=0.2, pair=0.3, count=0.2, painted=0.1)
+# A code: x and y of the place, whether the thing has a colour of its own, its r, g, b, and one
+# each for two, three, four and five copies.
+_PLACE_AND_COLOUR, _NUMBER = 6, 4
+CODE_SIZE = _PLACE_AND_COLOUR + _NUMBER
 CODE_NORM = 3.0  # of one unit; a token's state has norm 12, and 0.6 along any direction
 _PLACES = {
     "left": ((-1, 0), (1, 0)),
@@ -36,38 +39,60 @@ _RGB = {colour.name: tuple(c / 127.5 - 1 for c in colour.rgb) for colour in COLO
 _FIRST_RARE_WORD = 3000  # the ids before it are marks, letters and the words of grammar
 
 
-def codes(scene: Scene) -> Float[np.ndarray, "things 6"]:
+def codes(scene: Scene) -> Float[np.ndarray, "things 10"]:
     """What the encoder is to say of each thing."""
     rows = np.zeros((len(scene.things), CODE_SIZE), np.float32)
     for row, thing in zip(rows, scene.things, strict=True):
         if thing.colour is not None:
-            row[2:] = (1, *_RGB[thing.colour])
+            row[2:_PLACE_AND_COLOUR] = (1, *_RGB[thing.colour])
     if scene.relation is not None:
         rows[:, :2] = _PLACES[scene.relation]
+    elif len(scene.things) > 1:
+        rows[:, _PLACE_AND_COLOUR + len(scene.things) - 2] = 1
     return rows
 
 
-def directions(width: int, seed: int) -> Float[Tensor, "6 d"]:
+def directions(width: int, seed: int) -> Float[Tensor, "10 d"]:
     """Random directions of the code in the states, at right angles to each other."""
-    noise = torch.randn(width, CODE_SIZE, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    parts = [torch.randn(width, n, generator=generator) for n in (_PLACE_AND_COLOUR, _NUMBER)]
+    noise = torch.cat(parts, dim=1)
     return CODE_NORM * torch.linalg.qr(noise).Q.T
+
+
+def in_first_names(said: Caption, scene: Scene) -> Caption:
+    """The caption with every thing called as in the list of nouns: "cat" for "kitten"."""
+    copies = scene.relation is None and len(scene.things) > 1
+    words, spans, behind = "", [(0, 0)] * len(said.spans), 0
+    for number in sorted(range(len(said.spans)), key=said.spans.__getitem__):
+        start, end = said.spans[number]
+        noun = scene.things[number].noun
+        words += said.words[behind:start]
+        spans[number] = len(words), len(words) + len(plural(noun) if copies else noun)
+        words += plural(noun) if copies else noun
+        behind = end
+    return Caption(words + said.words[behind:], tuple(spans))
 
 
 @dataclass(frozen=True)
 class GroundingBatch:
-    """Captions as token ids, and the code that belongs to each token (zero for most)."""
+    """Captions as token ids, and the code that belongs to each token (zero for most); the same in
+    first names, and for each token of a name its equal share in the tokens of the first name."""
 
     ids: Int[Tensor, "b l"]
     mask: Bool[Tensor, "b l"]
-    codes: Float[Tensor, "b l 6"]
+    codes: Float[Tensor, "b l 10"]
+    first_ids: Int[Tensor, "b m"]
+    shares: Float[Tensor, "b l m"]
 
 
 @dataclass
 class GroundingObjective:
     """Mean squared distance to the states of the encoder as it came, with the codes added, and
-    `code_weight` times that of the codes alone, which are 6 of 384 dimensions.
+    `code_weight` times that of the codes alone, which are 10 of 384 dimensions. To a name belongs
+    the state that the thing's first name would have.
 
-    In half of the scenes random words of the tokenizer name the things, so that what is learnt
+    In a third of the scenes random words of the tokenizer name the things, so that what is learnt
     does not depend on the nouns that can be drawn. The word embeddings stay as they are.
     """
 
@@ -99,7 +124,7 @@ class GroundingObjective:
         return self._encode(scenes, rng)
 
     def _renamed(self, scene: Scene, rng: np.random.Generator) -> Scene:
-        if rng.random() < 0.5:
+        if rng.random() < 2 / 3:
             return scene
         things = [
             replace(thing, noun=" ".join(rng.choice(self._words, 1 + (rng.random() < 0.3))))
@@ -109,24 +134,45 @@ class GroundingObjective:
 
     def _encode(self, scenes: Sequence[Scene], rng: np.random.Generator) -> GroundingBatch:
         captions = [caption(scene, rng) for scene in scenes]
-        encoded = self.tokenizer.encode_batch([c.words for c in captions])
+        firsts = [in_first_names(c, scene) for c, scene in zip(captions, scenes, strict=True)]
+        ids, names = self._tokens(captions)
+        first_ids, first_names = self._tokens(firsts)
+        wanted = torch.zeros(*ids.shape, CODE_SIZE)
+        shares = torch.zeros(*ids.shape, first_ids.shape[1])
+        for row, scene in enumerate(scenes):
+            for number, code in enumerate(codes(scene)[: len(names[row])]):
+                name, first = names[row][number], first_names[row][number]
+                wanted[row, name] = torch.from_numpy(code)
+                if captions[row].name(number) != firsts[row].name(number):
+                    shares[row, torch.tensor(name)[:, None], torch.tensor(first)] = 1 / len(first)
+        device = self._directions.device
+        return GroundingBatch(
+            ids.to(device), (ids > 0).to(device), wanted.to(device), first_ids.to(device),
+            shares.to(device),
+        )  # fmt: skip
+
+    def _tokens(self, said: Sequence[Caption]) -> tuple[Int[Tensor, "b l"], list[list[list[int]]]]:
+        """Ids, zero behind the end; and of each caption's names the tokens they consist of."""
+        encoded = self.tokenizer.encode_batch([one.words for one in said])
         longest = min(self.max_tokens, max(len(e.ids) for e in encoded))
-        ids = torch.zeros(len(scenes), longest, dtype=torch.int64)
-        wanted = torch.zeros(len(scenes), longest, CODE_SIZE)
-        for row, (scene, said, tokens) in enumerate(zip(scenes, captions, encoded, strict=True)):
+        ids = torch.zeros(len(said), longest, dtype=torch.int64)
+        names = []
+        for row, (one, tokens) in enumerate(zip(said, encoded, strict=True)):
             kept = tokens.ids[:longest]
             ids[row, : len(kept)] = torch.tensor(kept)
-            for (start, end), code in zip(said.spans, codes(scene), strict=False):
-                for place, (first, behind) in enumerate(tokens.offsets[:longest]):
-                    if first < behind and start <= first and behind <= end:
-                        wanted[row, place] = torch.from_numpy(code)
-        device = self._directions.device
-        return GroundingBatch(ids.to(device), (ids > 0).to(device), wanted.to(device))
+            places = list(enumerate(tokens.offsets[:longest]))
+            names.append(
+                [
+                    [at for at, (first, behind) in places if start <= first < behind <= end]
+                    for start, end in one.spans
+                ]
+            )
+        return ids, names
 
     def loss(
         self, batch: GroundingBatch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        own = self.teacher(batch.ids, batch.mask).states.float()
+        own = self._own(batch)
         states = self.model(batch.ids, batch.mask).states.float()
         change = (states - own)[batch.mask]
         wanted = batch.codes[batch.mask]
@@ -135,7 +181,14 @@ class GroundingObjective:
         figures = {"states": apart.item(), "code_missed": (missed / wanted.square().mean()).item()}
         return apart + self.code_weight * missed, figures
 
-    def _said(self, change: Float[Tensor, "... d"]) -> Float[Tensor, "... 6"]:
+    def _own(self, batch: GroundingBatch) -> Float[Tensor, "b l d"]:
+        """What the encoder as it came has to say of each token, of names by their first names."""
+        own = self.teacher(batch.ids, batch.mask).states.float()
+        first = self.teacher(batch.first_ids, batch.first_ids > 0).states.float()
+        named = batch.shares.sum(dim=-1, keepdim=True) > 0
+        return torch.where(named, batch.shares @ first, own)
+
+    def _said(self, change: Float[Tensor, "... d"]) -> Float[Tensor, "... 10"]:
         """The codes in what was added to the encoder's own states."""
         return change @ self._directions.T / CODE_NORM**2
 
@@ -151,7 +204,7 @@ class GroundingObjective:
         pair = Mixture(single=0.0, coloured=0.0, pair=1.0, count=0.0)
         scenes = [self._renamed(sample_scene(rng, pair), rng) for _ in range(8)]
         batch = self._encode(scenes, rng)
-        change = model(batch.ids, batch.mask).states - self.teacher(batch.ids, batch.mask).states
+        change = model(batch.ids, batch.mask).states - self._own(batch)
         said = self._said(change).cpu()
         tiles = [
             self._map(ids, code, wanted.abs().sum(dim=-1) > 0)
@@ -160,7 +213,7 @@ class GroundingObjective:
         return sheet(tiles, columns=4)
 
     def _map(
-        self, ids: Int[Tensor, " l"], said: Float[Tensor, "l 6"], named: Bool[Tensor, " l"]
+        self, ids: Int[Tensor, " l"], said: Float[Tensor, "l 10"], named: Bool[Tensor, " l"]
     ) -> Image.Image:
         side, reach = 256, 80
         tile = Image.new("RGB", (side, side), "gray")

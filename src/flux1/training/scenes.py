@@ -14,14 +14,15 @@ from PIL import Image
 from pydantic import ConfigDict
 
 from flux1.training.sprites import Sprites
+from flux1.training.synonyms import SYNONYMS
 from flux1.training.vocabulary import (
     COLOUR_NAMES,
+    COLOUR_SYNONYMS,
     COLOURS,
     HELD_OUT_COLOURS,
     HELD_OUT_STYLES,
     NOUNS,
     STYLES,
-    SYNONYMS,
     plural,
     with_article,
 )
@@ -181,6 +182,11 @@ class Caption:
     words: str
     spans: tuple[tuple[int, int], ...]
 
+    def name(self, number: int) -> str:
+        """What it calls a thing."""
+        start, end = self.spans[number]
+        return self.words[start:end]
+
 
 # The words around a scene. Common ones stand more than once; adherence's own wordings are not
 # among them, so that what it measures is not what was learnt by heart.
@@ -190,6 +196,9 @@ _FRAMES = (
     "a graphic of {}", "a sketch of {}", "show me {}", "a poster of {}",
     "a picture that has {} in it", "there is {}", "one picture: {}", "a render of {}", "simply {}",
     "{}, clip art", "{}, emoji", "{}, illustration", "{}, centred", "only {}", "{} alone",
+    "I want {}", "I like {}", "give me {}", "can you draw {}?", "draw {} for me", "here is {}",
+    "look, {}!", "this is {}", "a logo with {}", "a cartoon of {}", "{} for my son", "{}, thanks",
+    "we saw {}", "she has {}", "{} from a story", "the one thing is {}", "{}, very cute", "{}!",
 )  # fmt: skip
 _BACKGROUNDS = (
     "{0} on {2} background", "{0} on {2} background", "{0} on {2} background",
@@ -209,22 +218,47 @@ _RELATION_WORDS = {
     "left": ("to the left of", "to the left of", "left of", "on the left of", "at the left of"),
     "right": ("to the right of", "to the right of", "right of", "on the right of",
               "at the right of"),
-    "above": ("above", "above", "over", "on top of", "higher than"),
-    "below": ("below", "below", "under", "beneath", "underneath", "lower than"),
+    "above": ("above", "above", "over", "on top of", "higher than", "hovering over", "atop"),
+    "below": ("below", "below", "under", "beneath", "underneath", "lower than", "right under"),
 }  # fmt: skip
 # {0} is the thing on the left or above, {1} the other one.
 _PLACE_WORDS = {
     True: ("{0} on the left and {1} on the right", "{0} at left, {1} at right",
            "left: {0}, right: {1}", "{1} on the right, {0} on the left", "on the left {0}, on the "
-           "right {1}", "{0} (left) and {1} (right)", "from left to right: {0} and {1}"),
+           "right {1}", "{0} (left) and {1} (right)", "from left to right: {0} and {1}",
+           "the left one is {0}, the right one {1}",
+           "{0} in the left part, {1} in the right part", "{1} to the right and {0} to the left"),
     False: ("{0} at the top and {1} at the bottom", "{0} on top, {1} at the bottom",
             "top: {0}, bottom: {1}", "{1} at the bottom, {0} at the top", "at the top {0}, at the "
-            "bottom {1}", "{0} (top) and {1} (bottom)", "from top to bottom: {0} and {1}"),
+            "bottom {1}", "{0} (top) and {1} (bottom)", "from top to bottom: {0} and {1}",
+            "the one above is {0}, the one below {1}",
+            "{0} in the top part, {1} in the bottom part"),
 }  # fmt: skip
-_COUNT_WORDS = ("{0} {1}", "{0} {1}", "{0} {1}", "{1}, {0} of them", "a set of {0} {1}",
-                "{0} copies of {1}", "{0} separate {1}")  # fmt: skip
-_COLOUR_WORDS = ("{a} {noun} in {colour}", "{a} {noun} that is {colour}", "{a} {noun}, {colour}",
-                 "{a} {noun} of {colour} colour", "an all-{colour} {noun}")  # fmt: skip
+# Of two things side by side, without saying so.
+_BOTH_WORDS = (
+    "{0} next to {1}", "{0} and {1}", "{0} and {1}", "{0} beside {1}", "{0} along with {1}",
+    "{0} alongside {1}", "{0} accompanied by {1}", "{0} with {1}", "{0} plus {1}", "{0} near {1}",
+    "{0} as well as {1}", "{0} & {1}", "{0}, {1}", "two things: {0} and {1}", "{0} and then {1}",
+    "not only {0} but {1}", "{0} in the company of {1}",
+)  # fmt: skip
+_COUNT_WORDS = (
+    "{0} {1}", "{0} {1}", "{0} {1}", "{1}, {0} of them", "a set of {0} {1}", "{0} copies of {1}",
+    "{0} separate {1}", "a total of {0} {1}", "a bunch of {0} {1}", "a collection of {0} {1}",
+    "{0} identical {1}", "{0} pieces of {1}", "{1}: {0}", "{0} times {1}",
+)  # fmt: skip
+_COLOUR_WORDS = (
+    "{a} {noun} in {colour}", "{a} {noun} that is {colour}", "{a} {noun}, {colour}",
+    "{a} {noun} of {colour} colour", "an all-{colour} {noun}", "{a} {noun} dyed {colour}",
+    "an entirely {colour} {noun}", "a fully {colour} {noun}", "a totally {colour} {noun}",
+    "{a} {noun} tinted {colour}", "{a} {noun} sprayed {colour}", "{a} {noun}, but {colour}",
+    "{a} {noun} whose colour is {colour}", "{a} {noun} made {colour}", "{a} {noun} turned {colour}",
+    "{a} {noun} lacquered in {colour}", "{a} {noun} with a {colour} surface",
+)  # fmt: skip
+_ADJECTIVES = (
+    "cute", "little", "big", "small", "lovely", "nice", "old", "new", "beautiful", "funny",
+    "pretty", "friendly", "happy", "strange", "fine", "perfect", "simple", "single",
+    "my friend's", "great",
+)  # fmt: skip
 
 
 def _choose(options: Sequence[str], rng: np.random.Generator) -> str:
@@ -232,17 +266,26 @@ def _choose(options: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _name(number: int, thing: Thing, rng: np.random.Generator) -> str:
-    noun = thing.noun
-    if noun in SYNONYMS and rng.random() < 0.25:
-        noun = _choose(SYNONYMS[noun], rng)
+    noun = _called(thing.noun, rng)
     marked = _mark(number, noun)
-    if thing.colour is None:
-        return with_article(noun, noun).removesuffix(noun) + marked
-    plain = with_article(f"{thing.colour} {noun}", noun)
-    if plain.startswith(("a ", "an ")) and rng.random() < 0.2:
-        article = with_article(noun, noun).split()[0]
-        return _choose(_COLOUR_WORDS, rng).format(a=article, noun=marked, colour=thing.colour)
-    return plain.removesuffix(noun) + marked
+    article = with_article(noun, noun).removesuffix(noun).strip()
+    if thing.colour is not None:
+        colour = _colour_name(thing.colour, rng)
+        if article and rng.random() < 0.35:
+            return _choose(_COLOUR_WORDS, rng).format(a=article, noun=marked, colour=colour)
+        return with_article(f"{colour} {noun}", noun).removesuffix(noun) + marked
+    if article and rng.random() < 0.1:
+        return with_article(f"{_choose(_ADJECTIVES, rng)} {noun}", noun).removesuffix(noun) + marked
+    return f"{article} {marked}".strip()
+
+
+def _called(noun: str, rng: np.random.Generator) -> str:
+    """A thing's name, or another that people have for it."""
+    return _choose(SYNONYMS[noun], rng) if noun in SYNONYMS and rng.random() < 0.3 else noun
+
+
+def _colour_name(colour: str, rng: np.random.Generator) -> str:
+    return _choose(COLOUR_SYNONYMS[colour], rng) if rng.random() < 0.15 else colour
 
 
 # While a caption grows, each thing's name stands between two characters of Unicode's private use.
@@ -270,8 +313,8 @@ def _pair_words(scene: Scene, rng: np.random.Generator) -> str:
     a, b = (_name(number, thing, rng) for number, thing in enumerate(scene.things))
     assert scene.relation is not None
     how = rng.random()
-    if scene.relation == "left" and how < 0.2:
-        return _choose((f"{a} next to {b}", f"{a} and {b}", f"{a} beside {b}"), rng)
+    if scene.relation == "left" and how < 0.35:
+        return _choose(_BOTH_WORDS, rng).format(a, b)
     if how < 0.65:
         return f"{a} {_choose(_RELATION_WORDS[scene.relation], rng)} {b}"
     first_leads = scene.relation in ("left", "above")
@@ -281,9 +324,10 @@ def _pair_words(scene: Scene, rng: np.random.Generator) -> str:
 
 def _count_words(scene: Scene, rng: np.random.Generator) -> str:
     first, count = scene.things[0], len(scene.things)
-    number = str(count) if rng.random() < 0.2 else NUMBERS[count]
-    coloured = "" if first.colour is None else f"{first.colour} "
-    return _choose(_COUNT_WORDS, rng).format(number, coloured + _mark(0, plural(first.noun)))
+    number = str(count) if rng.random() < 0.3 else NUMBERS[count]
+    coloured = "" if first.colour is None else f"{_colour_name(first.colour, rng)} "
+    name = plural(_called(first.noun, rng))
+    return _choose(_COUNT_WORDS, rng).format(number, coloured + _mark(0, name))
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> Caption:
@@ -312,6 +356,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> Caption:
     else:
         words = _choose(_FRAMES, rng).format(words)
     if scene.background != "white" or rng.random() < 0.5:
-        articled = with_article(scene.background, scene.background)
-        words = _choose(_BACKGROUNDS, rng).format(words, scene.background, articled)
+        colour = _colour_name(scene.background, rng)
+        articled = with_article(colour, colour)
+        words = _choose(_BACKGROUNDS, rng).format(words, colour, articled)
     return _unmark(words)

@@ -1,5 +1,6 @@
 """The words of flux-mini's world: nouns, colours, styles, and the pairs kept out of training."""
 
+import re
 from dataclasses import dataclass
 
 # noun=icon where the name in the Fluent sets differs. Each noun is one drawing in each style.
@@ -48,41 +49,6 @@ def _parse() -> dict[str, str]:
 ICONS: dict[str, str] = _parse()
 NOUNS: tuple[str, ...] = tuple(sorted(ICONS))
 
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "airplane": ("plane", "aeroplane"),
-    "bicycle": ("bike",),
-    "burger": ("hamburger", "cheeseburger"),
-    "cake": ("birthday cake",),
-    "car": ("automobile",),
-    "coffee": ("cup of coffee", "hot drink"),
-    "computer": ("desktop computer",),
-    "diamond": ("gem", "jewel"),
-    "donut": ("doughnut",),
-    "dice": ("die",),
-    "fire": ("flame",),
-    "firetruck": ("fire engine",),
-    "fries": ("french fries",),
-    "hippo": ("hippopotamus",),
-    "house": ("home",),
-    "lamp": ("light bulb",),
-    "ladybug": ("ladybird",),
-    "moon": ("crescent moon",),
-    "motorcycle": ("motorbike",),
-    "phone": ("smartphone", "mobile phone"),
-    "pumpkin": ("jack-o'-lantern",),
-    "rabbit": ("bunny",),
-    "rhino": ("rhinoceros",),
-    "shirt": ("t-shirt",),
-    "shoe": ("sneaker",),
-    "snake": ("serpent",),
-    "suitcase": ("luggage",),
-    "television": ("tv",),
-    "train": ("locomotive",),
-    "truck": ("lorry",),
-    "ufo": ("flying saucer",),
-    "wine": ("glass of wine",),
-}
-
 _PLURALS = {
     "butterfly": "butterflies", "candy": "candies", "cherries": "cherries", "deer": "deer",
     "dice": "dice", "fish": "fish", "fly": "flies", "foot": "feet", "footprints": "footprints",
@@ -127,6 +93,19 @@ COLOURS: tuple[Colour, ...] = (
     Colour("gray", (150, 154, 160)),
 )
 COLOUR_NAMES: tuple[str, ...] = tuple(c.name for c in COLOURS)
+COLOUR_SYNONYMS: dict[str, tuple[str, ...]] = {
+    "red": ("scarlet", "crimson", "ruby", "bright red", "cherry-red"),
+    "orange": ("amber", "bright orange"),
+    "yellow": ("golden", "lemon-yellow", "bright yellow"),
+    "green": ("emerald", "grass-green", "leaf-green"),
+    "blue": ("azure", "sky-blue", "sapphire", "navy"),
+    "purple": ("violet", "lilac", "mauve"),
+    "pink": ("rosy", "rose-pink", "pale pink"),
+    "brown": ("chestnut", "chocolate-brown", "tan"),
+    "black": ("jet-black", "pitch-black", "ebony"),
+    "white": ("snow-white", "ivory", "milky"),
+    "gray": ("grey", "grey", "silver"),
+}
 
 # Style -> the words that name it; the first style is what a caption without style words shows.
 STYLES: dict[str, tuple[str, ...]] = {
@@ -156,18 +135,33 @@ HELD_OUT_STYLES: frozenset[tuple[str, str]] = frozenset(
 )  # fmt: skip
 
 
+_JOINT = re.compile(r"(.+?)( of | in | on | with |$)(.*)")
+
+
 def plural(noun: str) -> str:
-    """English plural of a noun of the list (or of an unknown regular one)."""
+    """English plural of a noun of the list, or of another regular one."""
+    head, between, rest = _JOINT.match(noun).groups()
+    if between:
+        return plural(head) + between + rest
     if noun in _PLURALS:
         return _PLURALS[noun]
+    if _sounds_plural(noun):
+        return noun
     if noun.endswith(("s", "x", "ch", "sh")):
         return noun + "es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
     return noun + "s"
 
 
 def with_article(words: str, noun: str) -> str:
     """'red apple' -> 'a red apple'; leaves plural and uncounted nouns alone."""
-    if noun in NO_ARTICLE:
+    if noun in NO_ARTICLE or _sounds_plural(noun):
         return words
     vowel = words[0] in "aeio" or (words[0] == "u" and not words.startswith(("uni", "ufo")))
     return f"{'an' if vowel else 'a'} {words}"
+
+
+def _sounds_plural(noun: str) -> bool:
+    """As in 'shears' and 'earphones', unlike 'octopus' and 'looking glass'."""
+    return noun.endswith("s") and not noun.endswith(("us", "ss")) and " of " not in noun
