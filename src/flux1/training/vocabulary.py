@@ -135,14 +135,13 @@ HELD_OUT_STYLES: frozenset[tuple[str, str]] = frozenset(
 )  # fmt: skip
 
 
-_JOINT = re.compile(r"(.+?)( of | in | on | with |$)(.*)")
+_JOINT = re.compile(" (of|in|on|with) ")
 
 
 def plural(noun: str) -> str:
     """English plural of a noun of the list, or of another regular one."""
-    head, between, rest = _JOINT.match(noun).groups()
-    if between:
-        return plural(head) + between + rest
+    if joint := _JOINT.search(noun):
+        return plural(noun[: joint.start()]) + noun[joint.start() :]
     if noun in _PLURALS:
         return _PLURALS[noun]
     if _sounds_plural(noun):
