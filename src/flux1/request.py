@@ -145,7 +145,7 @@ def make_request(
         seed=seed,
         num_images=num_images,
         solver=solver,
-        loras=_loras(loras),
+        loras=lora_uses(loras),
         like=like,
     )
 
@@ -163,8 +163,8 @@ def _check_like(variant: Variant, like: str | None, solver: str) -> None:
         )
 
 
-def _loras(given: Sequence[LoraUse | tuple[str, float] | str]) -> tuple[LoraUse, ...]:
-    """Names, pairs of name and scale, or uses; each LoRA once."""
+def lora_uses(given: Sequence[LoraUse | tuple[str, float] | str]) -> tuple[LoraUse, ...]:
+    """Names, pairs of name and scale, or uses; each LoRA once. RequestError for what is none."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise RequestError(
             "loras", f"{given!r} is not a list; for example [('x.safetensors', 0.8)]"

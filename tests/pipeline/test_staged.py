@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import subprocess
 import sys
 import weakref
@@ -10,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from flux1 import FluxPipeline
-from flux1.errors import Flux1Error, MissingWeightsError, RequestError
+from flux1.errors import Flux1Error, MissingWeightsError, RequestError, WeightsError
 from flux1.events import Finished
 from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.pipeline.memory import parse_bytes
@@ -228,3 +229,22 @@ def test_nothing_is_left_behind_by_many_pictures(folder):
     for seed in range(3):
         found(**SEEN | {"seed": seed})
     assert modules() <= before
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+def test_what_is_wrong_with_a_late_network_is_said_before_any_has_worked(folder, tmp_path, part):
+    damaged = shutil.copytree(folder, tmp_path / "flux-dev")
+    file = damaged / part / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    name = next(name for name in sorted(state) if state[name].ndim == 1)
+    save_file(state | {name: state[name][:-1].clone()}, file)
+    with pytest.raises(WeightsError, match=r"wrong shape|rows"):
+        FluxPipeline.from_pretrained(damaged, memory="8GB")
+
+
+def test_a_folder_with_another_network_inside(folder, tmp_path):
+    mixed = shutil.copytree(folder, tmp_path / "flux-dev")
+    name = "diffusion_pytorch_model.safetensors"
+    shutil.copy(mixed / "vae" / name, mixed / "transformer" / name)
+    with pytest.raises(WeightsError, match="holds an autoencoder, not a transformer"):
+        FluxPipeline.from_pretrained(mixed, memory="8GB")

@@ -14,7 +14,7 @@ from gguf.quants import dequantize, quantize
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from flux1.errors import Flux1Error, OutputError, WeightsError
+from flux1.errors import Flux1Error, OutputError, RequestError, WeightsError
 from flux1.weights import convert, names
 from flux1.weights.convert import HOLDS, plan_conversion
 from flux1.weights.load import load_transformer
@@ -22,6 +22,7 @@ from flux1.weights.open import open_tensors
 from flux1.weights.parts import open_part, split
 from flux1.weights.safetensors import write_tensors
 from lora_files import make_lora
+from synthetic import make_diffusers_folder
 
 OUT = {"bfl": "out.safetensors", "comfyui": "out.safetensors", "gguf": "out.gguf", "diffusers": "o"}
 
@@ -356,8 +357,10 @@ def test_a_lora_is_added_before_numbers_are_rounded(files, tmp_path, originals):
     half = written(files / "transformer.safetensors", tmp_path / "half", "bfl", "bf16")
     config, state = shape_of(half), {n: t.float() for n, t in load_file(half).items()}
     one = make_lora("kohya", config, state)
-    write_tensors(tmp_path / "lora.safetensors", one.tensors, one.metadata)
-    place = written(half, tmp_path, "bfl", loras=[(tmp_path / "lora.safetensors", 0.01)] * 2)
+    twins = [tmp_path / "lora.safetensors", tmp_path / "twin.safetensors"]
+    for twin in twins:
+        write_tensors(twin, one.tensors, one.metadata)
+    place = written(half, tmp_path, "bfl", loras=[(twin, 0.01) for twin in twins])
     expected, found = one.on(one.on(state, 0.01), 0.01), load_file(place)
     for name, weight in expected.items():
         error = (found[name].float() - weight).abs()
@@ -512,3 +515,63 @@ def sparse_transformer(file):
         stream.write(len(text).to_bytes(8, "little") + text)
         stream.truncate(8 + len(text) + at)
     return at
+
+
+# --- nothing wrong is written, nothing is lost ----------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["transformer", "autoencoder", "clip", "t5"])
+def test_a_tensor_of_another_shape_is_not_passed_on(kind, tmp_path, originals):
+    state = dict(originals.states()[kind])
+    name = next(name for name in state if "1" in name and state[name].ndim == 1)
+    state[name] = state[name][:-1].clone()
+    write_tensors(tmp_path / "x.safetensors", state)
+    with pytest.raises(WeightsError, match=r"x\.safetensors: wrong shape: .* not \("):
+        written(tmp_path / "x.safetensors", tmp_path, "bfl")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("scales", "said"),
+    [
+        ([float("nan")], "nan is not from -10 to 10"),
+        ([1e9], "1e+09 is not from -10 to 10"),
+        ([0.0], "at scale 0 changes nothing"),
+        ([1.0, 0.5], "is there twice"),
+    ],
+)
+def test_a_lora_s_scale_is_what_it_may_be_for_drawing(scales, said, files, tmp_path):
+    uses = [(tmp_path / "lora.safetensors", scale) for scale in scales]
+    with pytest.raises(RequestError) as caught:
+        written(files / "transformer.safetensors", tmp_path, "bfl", loras=uses)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["transformer/model.safetensors", "transformer", ""])
+def test_what_is_read_is_not_written_over(place, tmp_path):
+    """Shards: a folder that is written into is swept of them."""
+    folder = make_diffusers_folder(tmp_path / "model", max_shard_size="200KB")
+    before = {file: file.read_bytes() for file in folder.rglob("*.safetensors")}
+    shard = next(file for file in before if "-00002-of-" in file.name)
+    out = shard if place.endswith(".safetensors") else folder / place
+    layout = "bfl" if out == shard else "diffusers"
+    part = "transformer" if out != folder else None
+    with pytest.raises(OutputError, match="write to another place"):
+        plan_conversion(str(folder), out, layout, part=part, force=True)
+    assert {file: file.read_bytes() for file in folder.rglob("*.safetensors")} == before
+
+
+def test_numbers_beyond_the_scales_of_gguf_s_blocks(tmp_path, originals):
+    state = dict(originals.states()["transformer"])
+    name = "double_blocks.0.img_mlp.0.weight"
+    state[name] = state[name] * 1e9
+    write_tensors(tmp_path / "x.safetensors", state)
+    with pytest.raises(WeightsError, match=f"{name}: holds numbers beyond Q4_0's scales"):
+        written(tmp_path / "x.safetensors", tmp_path, "gguf", "q4_0")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_a_folder_s_link_that_leads_out_is_not_followed(folder, tmp_path):
+    (tmp_path / "transformer").symlink_to(folder / "transformer")
+    with pytest.raises(WeightsError, match="leads out of its folder"):
+        plan_conversion(str(tmp_path), tmp_path / "out.safetensors", "bfl")

@@ -234,3 +234,12 @@ def test_other_models_and_nothing(tmp_path):
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + bytes(30))
     with pytest.raises(WeightsError, match=r"bad\.gguf: "):
         inspect(tmp_path / "bad.gguf")
+
+
+def test_a_tensor_of_another_shape(tmp_path, originals):
+    state = dict(originals.states()["transformer"])
+    name = "double_blocks.1.img_mlp.0.weight"
+    state[name] = state[name][:-1].clone()
+    save_file(state, tmp_path / "x.safetensors")
+    _, network = the_network(tmp_path / "x.safetensors")
+    assert network.problem.startswith(f"wrong shape: {name} (127, 32), not (128, 32)")

@@ -215,3 +215,15 @@ def test_a_shape_of_a_million_sides(tmp_path):
     file.write_bytes(len(content).to_bytes(8, "little") + content + bytes(4))
     with pytest.raises(WeightsError, match="header is damaged"):
         open_tensors(file)
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.gguf", "x.ckpt"])
+def test_an_empty_file(name, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(WeightsError, match="is empty; download it again"):
+        open_tensors(tmp_path / name)
+
+
+def test_what_is_no_file_is_not_called_missing():
+    with pytest.raises(WeightsError, match="is neither a file nor a folder"):
+        open_tensors(Path("/dev/null"))

@@ -248,3 +248,9 @@ def test_tensors_need_not_be_aligned(file, padding):
     numbers = torch.tensor([1.5, -2.5])
     file.write_bytes(len(header).to_bytes(8, "little") + header + numbers.numpy().tobytes())
     assert torch.equal(FileTensors(file)["a"], numbers)
+
+
+def test_a_dtype_that_is_not_known_is_no_damage(file):
+    header = b'{"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}'
+    file.write_bytes(len(header).to_bytes(8, "little") + header + b"x")
+    assert "a: dtype 'F4' is not known here" in the_line(WeightsError, file)

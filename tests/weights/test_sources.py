@@ -185,6 +185,7 @@ class TestForeign:
             ("transformer", "axes_dims_rope", 4, "does not describe a network"),
             ("vae", "scaling_factor", 1e999, "scale_factor cannot be inf"),
             ("text_encoder_2", "num_layers", 10**9, "num_layers cannot be 1000000000"),
+            ("transformer", "num_layers", 1001, "depth cannot be 1001"),
         ],
     )
     def test_configs_that_are_not_flux1(self, copy, part, key, value, said):

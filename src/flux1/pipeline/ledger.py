@@ -16,7 +16,7 @@ from flux1.pipeline.footprint import modulation_numbers
 from flux1.variants import FluxText, SentenceText, Variant
 from flux1.weights.keep import Keep
 from flux1.weights.open import naming, open_tensors
-from flux1.weights.parts import Kind, split
+from flux1.weights.parts import Kind, open_part, split
 from flux1.weights.sources import Source
 
 PUBLISHED = 2.0  # bytes of a number in the files that are not here: bfloat16
@@ -190,6 +190,7 @@ def _walked(build: Callable[..., nn.Module], config: object) -> Weights:
 def _read(weights: Weights, path: Path, kind: Kind) -> Weights:
     """With what the file takes for a number, on average."""
     with naming(path):
+        open_part(path, kind)  # says what it is instead
         parts, _ = split(open_tensors(path))
         tensors = next(part.tensors for part in parts if part.kind == kind)
     size = sum(tensor.size for tensor in tensors.stored.values())

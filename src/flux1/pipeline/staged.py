@@ -25,6 +25,7 @@ from flux1.pipeline.room import room_within
 from flux1.request import ImageRequest, make_request
 from flux1.weights.load import load_text, source_autoencoder, source_transformer
 from flux1.weights.model_files import verify
+from flux1.weights.networks import open_network
 from flux1.weights.quantize import Quantization
 from flux1.weights.sources import Source, unreadable
 
@@ -44,6 +45,14 @@ LEAVING: dict[Stages, dict[Name, tuple[Name, ...]]] = {  # who goes before one c
         "autoencoder": ("text", "transformer"),
     },
 }
+
+
+def _check(source: Source) -> None:
+    """WeightsError for names and shapes of the networks that come late, before the text encoders
+    have worked."""
+    if source.files is not None:
+        open_network(source.files.transformer, "transformer", source)
+        open_network(source.files.autoencoder, "autoencoder", source)
 
 
 class StagedPipeline(FluxPipeline):
@@ -66,6 +75,7 @@ class StagedPipeline(FluxPipeline):
         """
         try:
             verify(source)
+            _check(source)
             self._ledger = ledger_of(source)
             self.variant, self.model_hash = source.variant, source.model_hash
         except OSError as failure:

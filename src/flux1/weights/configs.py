@@ -12,6 +12,8 @@ from flux1.weights.safetensors import read_json
 
 Config = TypeVar("Config")
 LARGEST_NUMBER = 10**6  # of a layer
+DEEPEST = 1000  # layers: a network is built of them before its file is looked at
+DEPTHS = ("depth", "depth_single_blocks", "num_layers", "res_blocks")
 
 
 def read_config(folder: Path, read: Callable[[dict[str, Any]], Config]) -> Config:
@@ -120,7 +122,8 @@ def _check_numbers(config: Any) -> None:
             if field.type is float:
                 fits = isinstance(number, (int, float)) and math.isfinite(number)
             else:
-                fits = isinstance(number, int) and 0 <= number <= LARGEST_NUMBER
+                most = DEEPEST if field.name in DEPTHS else LARGEST_NUMBER
+                fits = isinstance(number, int) and 0 <= number <= most
             if not fits:
                 raise WeightsError(f"{field.name} cannot be {number!r}")
 

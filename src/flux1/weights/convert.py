@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from flux1.errors import OutputError, RequestError, WeightsError, nearest
+from flux1.request import LoraUse, lora_uses
 from flux1.weights import names
 from flux1.weights.disk import check_room
 from flux1.weights.dtypes import WORDS
@@ -28,7 +29,7 @@ from flux1.weights.lazy import LastTensor, LazyTensors
 from flux1.weights.lora import LoraFile, merge_lora, read_lora
 from flux1.weights.networks import FOLDERS, Network, find_networks, open_network
 from flux1.weights.parts import Kind
-from flux1.weights.safetensors import INDEX_SUFFIX, write_json
+from flux1.weights.safetensors import INDEX_SUFFIX, expected_files, write_json
 from flux1.weights.save import (
     diffusers_autoencoder_config,
     diffusers_transformer_config,
@@ -155,17 +156,18 @@ def plan_conversion(
     """
     chosen = _chosen_layout(layout)
     encoding = _chosen_dtype(dtype, chosen)
+    uses = _chosen_loras(loras)
     _check_place(source, place, chosen, force)
     found, whole = find_networks(source, models)
     kinds = _chosen_kinds(source, found, part, chosen, encoding)
-    if loras and "transformer" not in kinds:
+    if uses and "transformer" not in kinds:
         raise RequestError("lora", f"goes into a transformer, {source} is read for {kinds[0]} only")
     networks = [open_network(found[kind], kind, whole) for kind in kinds]
     read: list[LoraFile] = []
     for i, network in enumerate(networks):
         if network.kind == "transformer":
-            read = [_lora(file, network) for file, _ in loras]
-            networks[i] = _merged(network, read, [scale for _, scale in loras])
+            read = [_lora(Path(use.name), network) for use in uses]
+            networks[i] = _merged(network, read, [use.scale for use in uses])
     copied: tuple[Path, ...] = ()
     if chosen == "diffusers":
         targets = [_folder(network, place, encoding, len(kinds) > 1) for network in networks]
@@ -174,6 +176,7 @@ def plan_conversion(
             copied = tuple(path for path in beside if path.exists())
     else:
         targets = [_file(networks, place, chosen, encoding)]
+    _check_apart(networks, targets)
     plan = Conversion(place, chosen, dtype or "kept", kinds, tuple(read), tuple(targets), copied)
     check_room(place, plan.bytes)
     return plan
@@ -204,6 +207,14 @@ def _chosen_dtype(dtype: str | None, layout: Layout) -> Encoding | None:
         like = like if like in HOLDS[layout] else INSTEAD[like]
         raise RequestError("dtype", f"{layout} does not hold {dtype}; take {like}, or --to {other}")
     return ENCODINGS[dtype]
+
+
+def _chosen_loras(loras: Sequence[tuple[Path, float]]) -> tuple[LoraUse, ...]:
+    uses = lora_uses([(str(file), scale) for file, scale in loras])
+    for use in uses:
+        if use.scale == 0:
+            raise RequestError("lora", f"{use.name!r} at scale 0 changes nothing; leave it out")
+    return uses
 
 
 def _chosen_kinds(
@@ -251,6 +262,15 @@ def _check_place(source: str, place: Path, layout: Layout, force: bool) -> None:
         raise OutputError(f"{place}: is what is read; write to another place")
     if not force and (place.is_file() or (place.is_dir() and any(place.iterdir()))):
         raise OutputError(f"{place}: is there already; --force writes over it")
+
+
+def _check_apart(networks: Sequence[Network], targets: Sequence[Target]) -> None:
+    """OutputError if a file that is read would be replaced, or swept away with earlier shards."""
+    read = {file.resolve() for network in networks for file in expected_files(network.path)}
+    for target in targets:
+        file = target.file.resolve()
+        if file in read or (target.config and file.parent in {one.parent for one in read}):
+            raise OutputError(f"{target.file}: lies where it is read; write to another place")
 
 
 # --- LoRAs --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from torch import Tensor
 from flux1.errors import WeightsError
 from flux1.weights import fp8, gguf, int8, nf4
 from flux1.weights.dtypes import DTYPES
+from flux1.weights.open import naming
 from flux1.weights.write import Form, Shape
 
 CHUNK = 2**22  # numbers that are worked on at once
@@ -64,10 +65,8 @@ def _pieces(name: str, tensor: Tensor, unit: int = nf4.BLOCK) -> Iterator[Tensor
 
 
 def _fp8(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    try:
+    with naming(name):
         pieces = [fp8.to_fp8(piece) for piece in _pieces(name, tensor)]
-    except WeightsError as failure:
-        raise failure if name in str(failure) else WeightsError(f"{name}: {failure}") from failure
     return {name: torch.cat(pieces).reshape(tensor.shape)}
 
 
@@ -113,10 +112,11 @@ def _int8(name: str, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def _gguf(kind: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
-    pieces = [
-        gguf.encode(piece.reshape(-1, tensor.shape[-1]), kind)
-        for piece in _pieces(name, tensor, tensor.shape[-1])
-    ]
+    with naming(name):
+        pieces = [
+            gguf.encode(piece.reshape(-1, tensor.shape[-1]), kind)
+            for piece in _pieces(name, tensor, tensor.shape[-1])
+        ]
     return {name: torch.cat(pieces)}
 
 

@@ -99,7 +99,7 @@ def decode(blocks: Tensor, kind: str, shape: tuple[int, ...]) -> Tensor:
 
 def encode(numbers: Tensor, kind: str) -> Tensor:
     """Float32 rows to the packed bytes of a block type. WeightsError if the rows are not whole
-    blocks, or the library can only decode this type."""
+    blocks, the library can only decode this type, or it cannot hold the numbers."""
     from gguf.constants import GGMLQuantizationType
     from gguf.quants import quantize
 
@@ -107,9 +107,12 @@ def encode(numbers: Tensor, kind: str) -> Tensor:
     if numbers.shape[-1] % each:
         raise WeightsError(f"rows of {numbers.shape[-1]} are not whole blocks of {kind}")
     try:
-        packed = quantize(numbers.numpy(), GGMLQuantizationType[kind])
+        with np.errstate(over="raise"):
+            packed = quantize(numbers.numpy(), GGMLQuantizationType[kind])
     except NotImplementedError as failure:
         raise WeightsError(f"type {kind} cannot be encoded") from failure
+    except FloatingPointError as failure:
+        raise WeightsError(f"holds numbers beyond {kind}'s scales, which are fp16") from failure
     return torch.from_numpy(packed)
 
 

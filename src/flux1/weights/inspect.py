@@ -15,6 +15,7 @@ from flux1.weights.family import relatives
 from flux1.weights.foreign import family_of
 from flux1.weights.gguf import GgufTensors
 from flux1.weights.lazy import StoredTensors
+from flux1.weights.networks import READERS, forms_of
 from flux1.weights.open import SUFFIXES, naming, open_tensors
 from flux1.weights.parts import Kind, Part, foreign, split
 from flux1.weights.pickles import PickleTensors
@@ -123,6 +124,10 @@ def _network(part: Part, called: str) -> Network:
     except WeightsError as problem:
         return Network(part.kind, "", part.dialect, part.prefix, problem=str(problem))
     found = {new for old in plain.tensors if (new := name(old)) is not None}
+    missing = tuple(one for one in wanted if one not in found)
+    unknown = tuple(sorted(found - set(wanted)))
+    if not missing and not unknown and (wrong := _misshapen(plain)):
+        return Network(part.kind, "", part.dialect, part.prefix, problem=wrong)
     told = next((part.tensors.metadata[k] for k in LICENCE_KEYS if k in part.tensors.metadata), "")
     return Network(
         kind=part.kind,
@@ -132,9 +137,20 @@ def _network(part: Part, called: str) -> Network:
         parameters=sum(math.prod(tensor.shape) for tensor in plain.tensors.stored.values()),
         quantisation=tuple(schemes_of(part.tensors)),
         licence=f"{told} (as the file says)" if told else licence,
-        missing=tuple(one for one in wanted if one not in found),
-        unknown=tuple(sorted(found - set(wanted))),
+        missing=missing,
+        unknown=unknown,
     )
+
+
+def _misshapen(part: Part) -> str:
+    """What is said of tensors in another shape than the network's; '' if there are none. The text
+    encoders are not looked at: their shapes take seconds of imports."""
+    try:
+        if part.kind == "transformer" or part.kind == "autoencoder":
+            forms_of(part, READERS[part.kind][1](part))
+    except WeightsError as problem:
+        return str(problem)
+    return ""
 
 
 _Told = tuple[str, str, list[str], Callable[[str], str | None]]

@@ -1,10 +1,10 @@
 """Files to networks: built without memory, then given the tensors, checked by name and shape."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ from flux1.weights.lazy import Stored, StoredTensors
 from flux1.weights.lora import merge_lora, read_lora
 from flux1.weights.model_files import Source, verify
 from flux1.weights.open import naming
-from flux1.weights.parts import open_part
+from flux1.weights.parts import Kind, open_part
 from flux1.weights.quantize import Quantization, quantize_layers
 from flux1.weights.sources import unreadable
 
@@ -40,6 +40,10 @@ Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config")
 Device = torch.device | str
 
+BUILDERS: dict[Kind, Callable[[Any], nn.Module]] = {
+    "transformer": Transformer, "autoencoder": Autoencoder, "clip": ClipText, "t5": T5Text,
+    "bert": BertText,
+}  # fmt: skip
 RANDOM_SEED = 0  # of the variants whose weights are drawn, not read
 
 
@@ -283,6 +287,24 @@ def count(build: Callable[[Config], nn.Module], config: Config) -> tuple[int, in
     return sum(parameter.numel() for parameter in parameters), len(parameters)
 
 
+def check_shapes(kind: Kind, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """WeightsError lists the tensors (under our names) that a network of this kind and `config`
+    has in another shape. No tensor is read."""
+    network = _empty(BUILDERS[kind], config)
+    wanted = {name: network.get_parameter(name).shape for name in _parameter_names(network)}
+    wrong = [
+        _misshapen(name, shape, wanted[name])
+        for name, shape in shapes.items()
+        if name in wanted and shape != wanted[name]
+    ]
+    if wrong:
+        raise WeightsError(f"wrong shape: {names.listed(wrong)}")
+
+
+def _misshapen(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    return f"{name} {tuple(found)}, not {tuple(wanted)}"
+
+
 def _empty(build: Callable[[Config], Network], config: Config) -> Network:
     """A network of shapes alone."""
     with torch.device("meta"):
@@ -321,7 +343,7 @@ def _assign(
         if not tensor.is_floating_point():
             raise WeightsError(f"{name}: is kept as {tensor.dtype}, in a way that is not known")
         if tensor.shape != shape:
-            wrong.append(f"{name} {tuple(tensor.shape)}, not {tuple(shape)}")
+            wrong.append(_misshapen(name, tensor.shape, shape))
             continue
         parameter = nn.Parameter(tensor.to(device=device, dtype=dtype), requires_grad=False)
         filled |= dict.fromkeys(aliases, parameter)

@@ -18,10 +18,11 @@ from flux1.weights.configs import (
     transformer_config,
 )
 from flux1.weights.dtypes import DTYPES
+from flux1.weights.load import check_shapes
 from flux1.weights.model_files import MODEL_JSON, Source
 from flux1.weights.open import naming, open_tensors
 from flux1.weights.parts import Kind, Part, open_part, split
-from flux1.weights.safetensors import INDEX_SUFFIX, STEMS, read_json
+from flux1.weights.safetensors import INDEX_SUFFIX, STEMS, read_json, within
 from flux1.weights.shapes import autoencoder_shape, clip_shape, t5_shape, transformer_shape
 from flux1.weights.sources import locate
 
@@ -69,7 +70,7 @@ def find_networks(place: str, models: Path | None = None) -> tuple[dict[Kind, Pa
                 open_part(path, "transformer")  # says what it is instead
         return found, None
     if path.is_dir() and not (path / MODEL_JSON).is_file():
-        inner = {kind: path / name for kind, name in FOLDERS.items()}
+        inner = {kind: within(path, path / name) for kind, name in FOLDERS.items()}
         found = {kind: folder for kind, folder in inner.items() if _is_one(folder)}
         if found:
             return found, None
@@ -95,23 +96,32 @@ def open_network(path: Path, kind: Kind, source: Source | None = None) -> Networ
             from_json, from_tensors = READERS[kind]
             whole = path.is_dir() and told.is_file()
             config = read_config(path, from_json) if whole else from_tensors(part)
-        empty = {
-            name: torch.empty(
-                stored.shape,
-                dtype=DTYPES[stored.dtype] if stored.dtype in KEPT else torch.bfloat16,
-                device="meta",
-            )
-            for name, stored in part.tensors.stored.items()
-        }
         return Network(
             kind=kind,
             path=path,
             config=config,
             state=_ours(part, part.tensors, config),
-            forms=dict(_ours(part, empty, config)),
+            forms=forms_of(part, config),
             metadata=part.tensors.metadata,
             told=read_json(told) if path.is_dir() and told.is_file() else {},
         )
+
+
+def forms_of(part: Part, config: Any) -> Mapping[str, Tensor]:
+    """Empty tensors, as `Network.forms` has them. WeightsError for names that are missing or
+    unknown, and for shapes that the network does not have."""
+    empty = {
+        name: torch.empty(
+            stored.shape,
+            dtype=DTYPES[stored.dtype] if stored.dtype in KEPT else torch.bfloat16,
+            device="meta",
+        )
+        for name, stored in part.tensors.stored.items()
+    }
+    forms = dict(_ours(part, empty, config))
+    if config is not None:
+        check_shapes(part.kind, config, {name: tuple(form.shape) for name, form in forms.items()})
+    return forms
 
 
 def _is_one(folder: Path) -> bool:

@@ -23,9 +23,13 @@ def open_tensors(path: Path) -> StoredTensors:
     if path.is_dir():
         return FileTensors(path)
     if not path.is_file():
+        if path.exists():
+            raise WeightsError(f"{path}: is neither a file nor a folder")
         raise MissingWeightsError(f"missing {path}")
     with path.open("rb") as stream:
         start = stream.read(4)
+    if not start:
+        raise WeightsError(f"{path}: is empty; download it again")
     if start == MAGIC:
         return GgufTensors(path)
     if start == pickles.ZIP or start[:2] in pickles.OLD:
@@ -34,8 +38,8 @@ def open_tensors(path: Path) -> StoredTensors:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Say in a WeightsError which file or folder it is about."""
+def naming(path: Path | str) -> Iterator[None]:
+    """Say in a WeightsError which file, folder or tensor it is about."""
     try:
         yield
     except WeightsError as failure:

@@ -129,9 +129,11 @@ def read_header(file: Path) -> Header:
     try:
         told = json.loads(text, object_pairs_hook=_without_repetition)
         metadata = {str(key): str(value) for key, value in told.pop("__metadata__", {}).items()}
-        entries = [(name, _entry(told[name], 8 + length)) for name in told]
+        entries = [(name, _entry(name, told[name], 8 + length)) for name in told]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as failure:
         raise WeightsError(f"{file}: its header is damaged; download it again") from failure
+    except WeightsError as failure:
+        raise WeightsError(f"{file}: {failure}") from failure
     tensors = dict(sorted(entries, key=lambda line: (line[1].start, line[1].size)))
     end = 8 + length
     for name, entry in tensors.items():
@@ -158,13 +160,15 @@ def within(folder: Path, file: Path) -> Path:
     return file
 
 
-def _entry(told: dict[str, Any], data: int) -> Entry:
+def _entry(name: str, told: dict[str, Any], data: int) -> Entry:
     """One line of the header, of a file whose tensors begin at byte `data`. ValueError and its
-    like if it contradicts itself."""
+    like if it contradicts itself; WeightsError for a dtype that is not known."""
     shape, (begin, end) = told["shape"], told["data_offsets"]
     sizes = all(type(n) is int and 0 <= n < LARGEST for n in (*shape, begin, end))
     if not sizes or len(shape) > MAX_DIMENSIONS or math.prod(filter(None, shape)) >= LARGEST:
         raise ValueError("not a size")
+    if isinstance(told["dtype"], str) and told["dtype"] not in DTYPES:
+        raise WeightsError(f"{name}: dtype {told['dtype'][:20]!r} is not known here")
     size = math.prod(shape) * DTYPES[told["dtype"]].itemsize
     if end - begin != size:
         raise ValueError("another size than its shape's")
