@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,16 @@ def test_every_option_stands_in_the_reference(command):
     options = set(re.findall(r"(--[a-z-]+)", flux1(command, "--help").stdout)) - {"--help"}
     assert options
     assert [option for option in options if option not in section] == []
+
+
+def test_sigterm_leaves_nothing_half_written(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; "
+        "from flux1.cli.main import leave_on_sigterm; "
+        "from flux1.weights.convert import plan_conversion; leave_on_sigterm(); "
+        "plan = plan_conversion('flux-mini', Path(sys.argv[1]), 'bfl', part='transformer'); "
+        "plan.write(lambda size: os.kill(os.getpid(), signal.SIGTERM))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out.safetensors")]
+    assert subprocess.run(command, check=False).returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []

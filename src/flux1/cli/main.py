@@ -1,5 +1,6 @@
 """The `flux1` command: one file per subcommand, joined here."""
 
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -63,6 +64,7 @@ def root(
 
 def main() -> None:
     """Run a command. What the caller can mend is one line on stderr and exit status 2."""
+    leave_on_sigterm()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except _UsageError as wrong:
@@ -75,6 +77,11 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror}")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def leave_on_sigterm() -> None:
+    """Whoever ends the process with SIGTERM ends it as Ctrl-C does: nothing half-written stays."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _fail(message: str) -> NoReturn:
