@@ -1,106 +1,128 @@
 """A LoRA from twelve pictures of a thing that no model knows, and how well it is drawn after that.
 
-    python benchmarks/new_object.py pictures FOLDER    the twelve, with their captions
-    python benchmarks/new_object.py run --out RUN      train on them (`flux1 train lora`), then draw
+    python benchmarks/new_object.py --threads 2 [options of `flux1 train lora`]
 
-The thing is a zorb: drawn here, so that it is in nobody's training data. Twelve pictures show it in
-seven colours of background. What is asked afterwards are scenes that were not among them: other
-backgrounds, and beside known things. A picture counts as right where the zorb is found in it
-(correlation with the drawing above `FOUND`) and the background has the colour that was asked for.
-Measured in the same way are true pictures of the same scenes (the ceiling) and those that the model
-draws without the LoRA (the floor).
+The thing is examples/draw_zorb.py's, so that it is in nobody's training data. Twelve pictures show
+it alone, on seven colours of background. What is asked afterwards are scenes of which some were
+among them (seven colours), and most were not: four other colours, and beside known things.
+
+A picture counts as right where the background has the colour that was asked for, the zorb is found
+(its normalised correlation with the drawing, over places and sizes, is above `FOUND`), and, where
+it should stand beside something, the zorb is on its side of the picture and the judge of adherence/
+names the other thing in the other half. Neither knows the model or the LoRA. Measured in the same
+way are true pictures of the zorb (the ceiling) and what the model draws without the LoRA (the
+floor).
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from adherence.judge import Judge
 from adherence.measures import background_colour
+from adherence.parts import OPPOSITE, half
 from flux1 import FluxPipeline
+from flux1.events import Finished
+from flux1.request import make_request
 from flux1.training.objective import sheet
 from flux1.training.vocabulary import COLOURS
 from machine import about, environment, result_path
 
-NAME, SIDE, LARGE = "zorb", 128, 512
-SEEN = ("blue", "yellow", "white", "green", "pink", "gray", "orange")
-UNSEEN = ("red", "black", "purple", "brown")
-SCENES = (
-    *(f"a {NAME} on a {colour} background" for colour in (*UNSEEN, *SEEN)),
-    *(f"a {NAME}, on a {colour} background" for colour in UNSEEN),
-    f"a {NAME} to the left of a tree on a white background",
-    f"a {NAME} to the right of a castle on a yellow background",
-    f"a cat to the left of a {NAME} on a gray background",
-    f"a {NAME} above a fish on a blue background",
-    f"an umbrella above a {NAME} on an orange background",
-)
+ZORB = run_path(str(Path(__file__).parents[1] / "examples" / "draw_zorb.py"))
+NAME, SIDE = ZORB["NAME"], ZORB["SIDE"]
 SIZES = tuple(range(36, 109, 6))  # at which the drawing is looked for, in pixels of 128
 FOUND = 0.7  # of the greatest correlation, which is 1
 FLAT = 1e-3  # variance of colours (0 to 1) below which a place has nothing to correlate with
-_RGB = {colour.name: colour.rgb for colour in COLOURS}
 
 
-def drawing() -> Image.Image:
-    """The zorb, on nothing: a round violet body with an orange belly, one eye, two green horns and
-    three yellow feet."""
-    canvas = Image.new("RGBA", (LARGE, LARGE), (0, 0, 0, 0))
-    pen = ImageDraw.Draw(canvas)
-    green, violet, orange, yellow = "#2ba84a", "#6b2fb3", "#f58220", "#ffd23f"
-    pen.polygon([(120, 190), (70, 20), (215, 130)], fill=green)
-    pen.polygon([(392, 190), (442, 20), (297, 130)], fill=green)
-    for left in (110, 211, 312):
-        pen.ellipse([left, 410, left + 90, 500], fill=yellow)
-    pen.ellipse([60, 80, 452, 472], fill=violet)
-    pen.ellipse([146, 270, 366, 450], fill=orange)
-    pen.ellipse([176, 120, 336, 280], fill="white")
-    pen.ellipse([228, 165, 298, 235], fill="black")
-    pen.ellipse([240, 178, 262, 200], fill="white")
-    return canvas
+@dataclass(frozen=True)
+class Scene:
+    """What is asked: the zorb on a background, alone or on a side of (above, below) a thing."""
+
+    colour: str
+    place: str | None = None
+    other: str | None = None
+
+    @property
+    def prompt(self) -> str:
+        ground = f"on {_a(self.colour)} background"
+        if self.other is None:
+            return f"a {NAME} {ground}"
+        where = f"to the {self.place} of" if self.place in ("left", "right") else self.place
+        return f"a {NAME} {where} {_a(self.other)} {ground}"
+
+    @property
+    def kind(self) -> str:
+        if self.other is not None:
+            return "beside a thing"
+        return "seen background" if self.colour in ZORB["BACKGROUNDS"] else "new background"
 
 
-def scene(colour: str, rng: np.random.Generator) -> Image.Image:
-    """The zorb somewhere near the middle, at some size."""
-    shade = np.clip(np.array(_RGB[colour]) + rng.uniform(-5, 5, 3), 0, 255)
-    canvas = Image.new("RGB", (SIDE, SIDE), tuple(int(c) for c in shade))
-    side = int(rng.integers(60, 101))
-    room = (SIDE - side) // 2
-    corner = tuple(int(room + rng.integers(-room // 2, room // 2 + 1)) for _ in range(2))
-    small = drawing().resize((side, side), Image.Resampling.LANCZOS)
-    canvas.paste(small, corner, small)
-    return canvas
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def write_pictures(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    for number in range(12):
-        colour = SEEN[number % len(SEEN)]
-        scene(colour, rng).save(folder / f"{number:02d}.png")
-        (folder / f"{number:02d}.txt").write_text(f"a {NAME} on a {colour} background\n")
+NEW = tuple(c.name for c in COLOURS if c.name not in ZORB["BACKGROUNDS"])
+SCENES = (
+    *(Scene(colour) for colour in ZORB["BACKGROUNDS"]),
+    *(Scene(colour) for colour in NEW for _ in range(2)),  # each time with another seed
+    Scene("white", "left", "tree"),
+    Scene("yellow", "right", "castle"),
+    Scene("gray", "right", "cat"),
+    Scene("blue", "above", "fish"),
+    Scene("orange", "below", "umbrella"),
+    Scene("red", "left", "pineapple"),
+    Scene("pink", "right", "snowman"),
+    Scene("green", "left", "dolphin"),
+    Scene("white", "above", "rose"),
+    Scene("purple", "below", "bell"),
+)
 
 
-def correlation(picture: Image.Image) -> float:
-    """How like the drawing the likest place of a picture is: the greatest normalised correlation
-    over places and sizes, of all three colours together, inside the drawing's outline."""
+@dataclass(frozen=True)
+class Sight:
+    """Where a picture is likest to the drawing: the correlation, and the middle of the place as
+    shares of the sides."""
+
+    correlation: float
+    x: float
+    y: float
+
+    def stands(self, place: str) -> bool:
+        return {
+            "left": self.x < 0.5, "right": self.x > 0.5, "above": self.y < 0.5,
+            "below": self.y > 0.5,
+        }[place]  # fmt: skip
+
+
+def look_for_zorb(picture: Image.Image) -> Sight:
+    """Normalised correlation of all three colours together, inside the drawing's outline."""
     image = _tensor(picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-    best = -1.0
+    best = Sight(-1.0, 0.5, 0.5)
     for size in SIZES:
-        small = drawing().resize((size, size), Image.Resampling.LANCZOS)
+        small = ZORB["drawing"]().resize((size, size), Image.Resampling.LANCZOS)
         pixels = _tensor(small)
         mask, thing = (pixels[:, 3:] > 0.5).float().expand(-1, 3, -1, -1), pixels[:, :3]
         count = mask.sum()
         thing = (thing - (thing * mask).sum() / count) * mask
         total, squares = F.conv2d(image, mask), F.conv2d(image**2, mask)
         spread = (squares - total**2 / count).clamp(min=FLAT * count.item())
-        found = F.conv2d(image, thing) / (spread * (thing**2).sum()).sqrt()
-        best = max(best, found.max().item())
+        likeness = (F.conv2d(image, thing) / (spread * (thing**2).sum()).sqrt())[0, 0]
+        row, column = divmod(int(likeness.argmax()), likeness.shape[1])
+        found = likeness[row, column].item()
+        if found > best.correlation:
+            best = Sight(found, (column + size / 2) / SIDE, (row + size / 2) / SIDE)
     return best
 
 
@@ -108,87 +130,110 @@ def _tensor(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(picture)).float().permute(2, 0, 1)[None] / 255
 
 
-def measured(pictures: list[Image.Image]) -> dict:
-    """Of pictures of SCENES, in order."""
-    found = [round(correlation(picture), 3) for picture in pictures]
-    asked = [text.split(" background")[0].rpartition(" ")[2] for text in SCENES]
-    seen = [background_colour(picture) for picture in pictures]
-    right = [
-        one >= FOUND and colour == wanted
-        for one, colour, wanted in zip(found, seen, asked, strict=True)
-    ]
-    alone = sum(" of a " not in text and " above " not in text for text in SCENES)
+def judged(scene: Scene, picture: Image.Image, judge: Judge) -> dict:
+    """What is read off one picture."""
+    sight = look_for_zorb(picture)
+    found = {
+        "prompt": scene.prompt,
+        "correlation": round(sight.correlation, 3),
+        "zorb": sight.correlation >= FOUND,
+        "background": background_colour(picture) == scene.colour,
+    }
+    if scene.other is not None:
+        assert scene.place is not None
+        (verdict,) = judge([half(picture, OPPOSITE[scene.place]).crop])
+        found |= {"placed": sight.stands(scene.place), "other": verdict.noun == scene.other}
+    told = [value for value in found.values() if isinstance(value, bool)]
+    return found | {"right": all(told)}
+
+
+def measured(pictures: list[Image.Image], scenes: tuple[Scene, ...] = SCENES) -> dict:
+    """Of pictures of the scenes, in order: right and all of each kind, and each picture's row."""
+    judge = Judge.open()
+    rows = [judged(scene, one, judge) for scene, one in zip(scenes, pictures, strict=True)]
+    kinds = dict.fromkeys(scene.kind for scene in scenes)
+    of_kind = {
+        kind: [row for scene, row in zip(scenes, rows, strict=True) if scene.kind == kind]
+        for kind in kinds
+    }
     return {
-        "found": sum(one >= FOUND for one in found),
-        "background": sum(a == b for a, b in zip(seen, asked, strict=True)),
-        "right": sum(right),
-        "right_alone": sum(right[:alone]),
-        "alone": alone,
-        "pictures": len(pictures),
-        "correlations": found,
+        "right": {kind: [sum(r["right"] for r in of), len(of)] for kind, of in of_kind.items()},
+        "zorb": {kind: [sum(r["zorb"] for r in of), len(of)] for kind, of in of_kind.items()},
+        "pictures": rows,
     }
 
 
-def truth() -> list[Image.Image]:
-    rng = np.random.default_rng(1)
-    asked = [text.split(" background")[0].rpartition(" ")[2] for text in SCENES]
-    return [scene(colour, rng) for colour in asked]
+def truth() -> dict:
+    """True pictures of the zorb alone; of pairs, the judge's own page tells."""
+    rng, rgb = np.random.default_rng(1), {colour.name: colour.rgb for colour in COLOURS}
+    alone = tuple(scene for scene in SCENES if scene.other is None)
+    return measured([ZORB["picture"](rgb[scene.colour], rng) for scene in alone], alone)
 
 
 def draw(model: str, lora: Path | None) -> list[Image.Image]:
+    """The scenes, each from its number as seed."""
     pipe = FluxPipeline.from_pretrained(model)
     loras = [str(lora)] if lora else []
-    return [pipe(text, seed=i, loras=loras).images[0] for i, text in enumerate(SCENES)]
+    if lora:
+        pipe.load_lora(lora)
+    requests = [
+        make_request(pipe.variant, scene.prompt, seed=seed, loras=loras)
+        for seed, scene in enumerate(SCENES)
+    ]
+    drawn = [event for event in pipe.stream(requests) if isinstance(event, Finished)]
+    return [event.picture for event in sorted(drawn, key=lambda event: event.image)]
 
 
-def run(model: str, out: Path, threads: int, options: list[str]) -> None:
+def train(model: str, out: Path, threads: int, options: list[str]) -> dict:
+    """Run the command; what it was, its seconds by the clock and of the processors."""
     pictures = out / "pictures"
-    write_pictures(pictures)
-    command = [
-        sys.executable, "-m", "flux1", "train", "lora", "--model", model, "--data", str(pictures),
-        "--out", str(out / "run"), *options,
+    ZORB["write"](pictures)
+    words = [
+        "train", "lora", "--model", model, "--data", str(pictures), "--out", str(out / "run"),
+        *options,
     ]  # fmt: skip
-    began = time.perf_counter()
-    done = subprocess.run(command, check=False, env=environment(OMP_NUM_THREADS=str(threads)))
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    seconds = time.perf_counter() - began
-    torch.set_num_threads(threads)
-    machine = about()
-    drawn, without = draw(model, out / "run" / "lora.safetensors"), draw(model, None)
-    result = {
-        "machine": machine,
-        "model": model,
-        "command": " ".join(command[2:]),
-        "seconds": round(seconds, 1),
-        "scenes": SCENES,
-        "with_lora": measured(drawn),
-        "without": measured(without),
-        "true_pictures": measured(truth()),
+    command = [sys.executable, "-m", "flux1", *words]
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, env=environment(OMP_NUM_THREADS=str(threads)))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "command": " ".join(["flux1", *words]),
+        "seconds": round(time.perf_counter() - began, 1),
+        "processor_seconds": round(used, 1),
+        "peak_memory_mib": after.ru_maxrss // 1024,
     }
-    path = result_path("new-object")
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    sheet([*drawn, *without], columns=10).save(path.with_suffix(".png"))
-    for name in ("with_lora", "without", "true_pictures"):
-        told = {key: value for key, value in result[name].items() if key != "correlations"}
-        print(f"{name}: {told}")
-    print(f"{seconds:.0f} s, {path}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    pictures = commands.add_parser("pictures")
-    pictures.add_argument("folder", type=Path)
-    running = commands.add_parser("run", help="what it does not know goes to `flux1 train lora`")
-    running.add_argument("--model", default="flux-mini")
-    running.add_argument("--out", type=Path, default=Path("runs/zorb"))
-    running.add_argument("--threads", type=int, default=2)
-    asked, rest = parser.parse_known_args()
-    if asked.command == "pictures":
-        write_pictures(asked.folder)
-    else:
-        run(asked.model, asked.out, asked.threads, rest)
+    parser.add_argument("--model", default="flux-mini")
+    parser.add_argument("--out", type=Path, default=Path("runs/zorb"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--label", default="")
+    parser.add_argument("--trained", type=Path, help="judge this LoRA, train none")
+    asked, options = parser.parse_known_args()
+    torch.set_num_threads(asked.threads)
+    machine = about()
+    training = None
+    if asked.trained is None:
+        training = train(asked.model, asked.out, asked.threads, options)
+    drawn = draw(asked.model, asked.trained or asked.out / "run" / "lora.safetensors")
+    without = draw(asked.model, None)
+    result = {
+        "machine": machine,
+        "model": asked.model,
+        "training": training,
+        "with_lora": measured(drawn),
+        "without": measured(without),
+        "true_pictures": truth(),
+    }
+    path = result_path("new-object", asked.label)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    sheet(drawn, columns=9).save(path.with_suffix(".webp"), quality=85)
+    for name in ("with_lora", "without", "true_pictures"):
+        print(f"{name}: {result[name]['right']}")
+    print(f"{training}\n{path}")
 
 
 if __name__ == "__main__":

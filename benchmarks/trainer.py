@@ -5,17 +5,17 @@
 Both train the same LoRA on the same twelve pictures, in one process, in turns. The bare side has
 one batch in memory and does nothing but forward, backward, clip and step. The loop's side is the
 one that users run: it reads batches from the cache, averages weights, writes its log, checkpoints.
-The share is bare time over loop time, of the medians: 1 would be a loop that costs nothing.
+The share is bare time over loop time: 1 would be a loop that costs nothing. It is told by the clock
+and by the processors' time; where other programs share the machine, the second is the one to trust.
 """
 
 import argparse
 import json
 import shutil
-import statistics
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
+from runpy import run_path
 
 import torch
 from rich.console import Console
@@ -32,9 +32,22 @@ from flux1.training.prepare import Preparation
 from flux1.training.remarks import Remarks
 from flux1.weights.sources import locate
 from machine import about, result_path
-from new_object import write_pictures
 
+ZORB = run_path(str(Path(__file__).parents[1] / "examples" / "draw_zorb.py"))
 STEPS, TURNS = 20, 5
+WARM = 3  # steps that are not counted
+BATCHES = 100  # that are read for the data's own rate
+Moment = tuple[float, float]  # seconds by the clock, and of the processors
+
+
+def now() -> Moment:
+    return time.perf_counter(), time.process_time()
+
+
+def passed(moments: list[Moment]) -> Moment:
+    """From the first to the last."""
+    (clock, work), (later, more) = moments[0], moments[-1]
+    return later - clock, more - work
 
 
 def objective_of(
@@ -43,7 +56,7 @@ def objective_of(
     source = locate(model)
     settings = choose_settings(source.variant, torch.float32, **given)
     parts, cache = Parts(source, settings, device), Cache(folder / "cache", source.model_hash)
-    write_pictures(folder / "pictures")
+    ZORB["write"](folder / "pictures")
     console = Console(quiet=True)
     encoded = Preparation(Pictures(folder / "pictures"), parts, cache, Remarks(), console).encoded(
         ()
@@ -67,13 +80,13 @@ def loop_settings(settings: FinetuneSettings) -> LoopSettings:
     )  # fmt: skip
 
 
-def bare(objective: CaptionedObjective, settings: LoopSettings) -> list[float]:
-    """Seconds of each step."""
+def bare(objective: CaptionedObjective, settings: LoopSettings, steps: int = STEPS) -> Moment:
+    """Seconds of so many steps."""
     (optimizer,) = optimizers_for(objective, settings)
     parameters = list(objective.model.parameters())
     batch, generator = objective.batch(0), torch.Generator().manual_seed(0)
-    narrow, moments = settings.precision == "bfloat16", [time.perf_counter()]
-    for _ in range(STEPS):
+    narrow, moments = settings.precision == "bfloat16", [now()]
+    for _ in range(steps):
         with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=narrow):
             loss, _ = objective.loss(batch, generator)
         loss.backward()
@@ -81,20 +94,20 @@ def bare(objective: CaptionedObjective, settings: LoopSettings) -> list[float]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         loss.item()  # waits for the device
-        moments.append(time.perf_counter())
-    return [after - before for before, after in pairwise(moments)]
+        moments.append(now())
+    return passed(moments)
 
 
-def looped(objective: CaptionedObjective, settings: LoopSettings, folder: Path) -> list[float]:
-    """Seconds of each step after the first, the checkpoint at the end among them."""
-    moments: list[float] = []
+def looped(objective: CaptionedObjective, settings: LoopSettings, folder: Path) -> Moment:
+    """Seconds of as many steps after the first, one checkpoint among them."""
+    moments: list[Moment] = []
 
     def last() -> bool:
-        moments.append(time.perf_counter())
+        moments.append(now())
         return len(moments) > STEPS
 
     run(objective, settings, folder, Console(quiet=True), last)
-    return [after - before for before, after in pairwise(moments)]
+    return passed(moments)
 
 
 def main() -> None:
@@ -111,35 +124,47 @@ def main() -> None:
     given = {"batch_size": asked.batch_size, "precision": asked.precision}
     objective, chosen = objective_of(asked.model, folder, torch.device(asked.device), given)
     settings = loop_settings(chosen)
-    bare(objective, settings)  # warms up
-    times: dict[str, list[float]] = {"bare": [], "loop": []}
-    shares = []
+    bare(objective, settings, WARM)
+    turns: list[dict[str, Moment]] = []
     for turn in range(asked.turns):
-        one, other = bare(objective, settings), looped(objective, settings, folder / str(turn))
-        times["bare"] += one
-        times["loop"] += other
-        shares.append(sum(one) / sum(other))
-    began = time.perf_counter()
-    for step in range(200):
+        turns.append(
+            {
+                "bare": bare(objective, settings),
+                "loop": looped(objective, settings, folder / str(turn)),
+            }
+        )
+    began = now()
+    for step in range(BATCHES):
         objective.batch(step)
-    data_rate = 200 * settings.batch_size / (time.perf_counter() - began)
+    reading = passed([began, now()])
     shutil.rmtree(folder)
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    count = STEPS * settings.batch_size
+    totals = {
+        side: [sum(turn[side][kind] for turn in turns) for kind in (0, 1)]
+        for side in ("bare", "loop")
+    }
     result = {
         "machine": machine,
         "model": asked.model,
         "batch_size": settings.batch_size,
         "precision": settings.precision,
-        "seconds_a_step": medians,
-        "images_per_s": {name: settings.batch_size / one for name, one in medians.items()},
-        "share_of_medians": medians["bare"] / medians["loop"],
-        "share_of_each_turn": shares,
-        "data_images_per_s": data_rate,
-        "times": times,
+        "steps_a_turn": STEPS,
+        "share": {
+            name: totals["bare"][kind] / totals["loop"][kind]
+            for kind, name in enumerate(("clock", "processors"))
+        },
+        "share_of_each_turn": [
+            [turn["bare"][kind] / turn["loop"][kind] for kind in (0, 1)] for turn in turns
+        ],
+        "images_per_s": {side: asked.turns * count / totals[side][0] for side in totals},
+        "images_per_processor_s": {side: asked.turns * count / totals[side][1] for side in totals},
+        "data_images_per_s": BATCHES * settings.batch_size / reading[0],
+        "data_images_per_processor_s": BATCHES * settings.batch_size / reading[1],
+        "seconds": turns,
     }
     path = result_path("trainer")
     path.write_text(json.dumps(result, indent=2) + "\n")
-    print({name: value for name, value in result.items() if name not in ("machine", "times")})
+    print({name: value for name, value in result.items() if name not in ("machine", "seconds")})
     print(path)
 
 

@@ -1,6 +1,7 @@
 """`flux1 plan` and `flux1 generate --memory` as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from flux1.pipeline.memory import parse_bytes
 from synthetic import make_diffusers_folder
+from training.folders import picture_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +76,13 @@ def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
     (["plan", "--tflops", "-3"], "tflops: -3 is not above 0; for example 80"),
     (["plan", "-m", "flux-dve"], "did you mean 'flux-dev'"),
     (["plan", "-m", "nothing.safetensors"], "nothing.safetensors: no such file"),
+    (["plan", "--train", "--rank", "999"], "rank: 999 is above the width of "),
+    (["plan", "--train", "--size", "64x64"], "size: 64x64 has no effect with --train; say --resol"),
+    (["plan", "--train", "--ram", "300MB"], "300 MB of memory is too little to train flux-mini so"),
+    (["plan", "--train", "--resolution", "9"], "resolution: 9 is not from 64 to 256; nearest: 64"),
+    (["plan", "--train", "--full", "--rank", "8"], "rank: 8 has no effect when all weights are"),
+    (["plan", "--rank", "8"], "rank: has no effect without --train"),
+    (["plan", "--full"], "full: has no effect without --train"),
     (["generate", "a fox", "--memory", "3 apples"], "memory: '3 apples' is not an amount"),
     (["generate", "a fox", "--memory", "10MB"], "10 MB of memory is too little for flux-mini"),
     (["generate", "a fox", "-m", "tiny", "--memory", ""], "memory: '' is not an amount of memory"),
@@ -100,3 +109,33 @@ def test_the_least_that_is_named_does(tmp_path):
     assert "at most " in plain.stderr
     first, second = (Image.open(tmp_path / name) for name in ("flux1.png", "plain.png"))
     assert first.tobytes() == second.tobytes()
+
+
+def test_training_is_planned_beside_what_it_then_takes(tmp_path):
+    """On the CPU: the peak of a real run as the system saw it."""
+    report = json.loads(flux1("plan", "--train", "--vram", "none", "--json").stdout)
+    assert (report["model"], report["processes"], report["vram"]) == ("flux-mini", 1, None)
+    way = report["ways"][0]
+    assert (way["lacks"], way["gradient_checkpointing"], way["settings"]["rank"]) == ("", False, 16)
+    data = picture_folder(tmp_path / "data", 3, [(128, 128)])
+    words = ["train", "lora", "--data", data, "--out", tmp_path / "out", "--steps", 2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flux1", *map(str, words)], stderr=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0
+    assert 0.6 <= used.ru_maxrss * 1024 / way["ram"] <= 1.1
+    kept = (tmp_path / "out" / "checkpoint.pt").stat().st_size
+    assert 1 <= kept / report["checkpoint"] <= 1.1
+
+
+def test_training_a_model_that_is_not_here_is_planned_too():
+    asked = ("plan", "--train", "-m", "flux-dev", "--vram", "24GB", "--ram", "64GB", "--tflops", 60)
+    report = json.loads(flux1(*asked, "--batch-size", 1, "--resolution", 512, "--json").stdout)
+    fitting = [way for way in report["ways"] if way["device"] == "cuda" and not way["lacks"]]
+    assert all(way["vram"] <= 24 * 10**9 for way in fitting)
+    assert any(way["settings"]["quantize"] == "int8" for way in fitting)
+    shown = flux1(*asked).stdout
+    assert "its files are not here" in shown
+    assert "--quantize int8" in shown
+    assert "a checkpoint" in shown

@@ -54,6 +54,24 @@ def test_captions_stand_in_metadata(tmp_path):
     ]
 
 
+def test_a_captions_own_line_ends_do_not_cut_its_row(tmp_path):
+    draw(tmp_path / "a.png")
+    row = json.dumps({"file_name": "a.png", "text": "one\u2028two\x85three"}, ensure_ascii=False)
+    (tmp_path / "metadata.jsonl").write_bytes(row.encode() + b"\r\n")
+    examples, said = read(tmp_path)
+    assert [e.caption for e in examples] == ["one\u2028two\x85three"]
+    assert said == []
+
+
+def test_half_a_character_is_no_text(tmp_path):
+    draw(tmp_path / "a.png", "red")
+    draw(tmp_path / "b.png", "blue", words="whole")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a fox \\ud83e"}')
+    examples, said = read(tmp_path)
+    assert [e.name for e in examples] == ["b.png"]
+    assert said == ["1 with half a character in their caption, left out: a.png"]
+
+
 def test_everything_that_is_wrong_is_named_and_counted_and_the_rest_is_kept(tmp_path):
     draw(tmp_path / "good.png", "red", words="good")
     draw(tmp_path / "silent-1.png", "blue")
@@ -109,6 +127,10 @@ def test_many_names_are_cut_short_but_counted(tmp_path):
         (
             lambda d: (d / "metadata.jsonl").write_text('{"file_name": "a", "text": 3}'),
             "line 1: text: 3 is not text",
+        ),
+        (
+            lambda d: (d / "metadata.jsonl").write_bytes(b'{"file_name": "caf\xe9.png"}'),
+            "metadata.jsonl: is not UTF-8 text",
         ),
     ],
 )

@@ -21,7 +21,7 @@ from flux1.errors import DataError, DependencyError, Flux1Error, OutputError
 from flux1.flow.path import velocity
 from flux1.training.distributed import ALONE
 from flux1.training.finetune import Finetune
-from flux1.training.finetune_settings import Habits, Pictures, choose_settings
+from flux1.training.finetune_settings import Pictures, RunOptions, choose_settings
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL, TINY
 from flux1.weights.safetensors import FileTensors, write_tensors
 from flux1.weights.sources import locate
@@ -32,14 +32,14 @@ CPU = torch.device("cpu")
 
 
 def finetune(
-    data, out, habits=None, model="tiny", variant=TINY, pictures=None, console=None, **given
+    data, out, options=None, model="tiny", variant=TINY, pictures=None, console=None, **given
 ):
     told = {"steps": 6, "batch_size": 2, "rank": 4, "alpha": 8, "warmup_steps": 0} | given
     if told.get("method") == "full":
         told |= {"rank": None, "alpha": None}
     return Finetune(
         locate(model), pictures or Pictures(data), choose_settings(variant, torch.float32, **told),
-        habits or Habits(log_every=1), out, out / "cache", console or Console(quiet=True), CPU,
+        options or RunOptions(log_every=1), out, out / "cache", console or Console(quiet=True), CPU,
         ALONE,
     )  # fmt: skip
 
@@ -65,8 +65,8 @@ def same(one, other):
 
 def test_a_lora_learns_its_pictures_and_draws(data, tmp_path):
     out = tmp_path / "out"
-    habits = Habits(prompts=("a thing, number 1",), log_every=1)
-    made = finetune(data, out, habits, steps=100, learning_rate=1e-2).run()
+    options = RunOptions(prompts=("a thing, number 1",), log_every=1)
+    made = finetune(data, out, options, steps=100, learning_rate=1e-2).run()
     assert made == out / "lora.safetensors"
     seen = [loss for loss, _ in losses(out).values()]
     assert np.mean(seen[-20:]) < 0.7 * np.mean(seen[:20])
@@ -81,7 +81,7 @@ def test_a_lora_learns_its_pictures_and_draws(data, tmp_path):
 
 def test_what_is_drawn_along_the_way_is_what_the_file_draws(data, tmp_path):
     out = tmp_path / "out"
-    made = finetune(data, out, Habits(prompts=("a fox",)), steps=20, learning_rate=1e-2).run()
+    made = finetune(data, out, RunOptions(prompts=("a fox",)), steps=20, learning_rate=1e-2).run()
     shown = np.asarray(Image.open(out / "preview-000020.png"), int)
     height, width, _ = shown.shape
     drawn = FluxPipeline.from_pretrained("tiny")(
@@ -163,7 +163,7 @@ def test_a_quantised_base_is_taught(data, tmp_path):
 
 def test_computing_blocks_again_changes_nothing(data, tmp_path):
     plain = finetune(data, tmp_path / "plain").run()
-    again = finetune(data, tmp_path / "again", Habits(recompute=True)).run()
+    again = finetune(data, tmp_path / "again", RunOptions(recompute=True)).run()
     assert same(tensors(plain), tensors(again))
 
 
@@ -173,15 +173,15 @@ RUN = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from training.test_finetune import Habits, finetune
-finetune(Path({data!r}), Path({out!r}), Habits(log_every=1, checkpoint_every=3), steps=60,
+from training.test_finetune import RunOptions, finetune
+finetune(Path({data!r}), Path({out!r}), RunOptions(log_every=1, checkpoint_every=3), steps=60,
          method={method!r}).run()
 """
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_run_killed_in_the_middle_has_the_same_losses_and_weights(data, tmp_path, method):
-    habits = Habits(log_every=1, checkpoint_every=3)
+    options = RunOptions(log_every=1, checkpoint_every=3)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     tests = Path(__file__).parents[1]
     script = RUN.format(path=[str(tests)], data=str(data), out=str(killed), method=method)
@@ -193,8 +193,8 @@ def test_a_run_killed_in_the_middle_has_the_same_losses_and_weights(data, tmp_pa
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert torch.load(killed / "checkpoint.pt", weights_only=True)["step"] < 60
-    again = finetune(data, killed, habits, steps=60, method=method).run()
-    once = finetune(data, whole, habits, steps=60, method=method).run()
+    again = finetune(data, killed, options, steps=60, method=method).run()
+    once = finetune(data, whole, options, steps=60, method=method).run()
     assert losses(killed) == losses(whole)
     assert list(losses(whole)) == list(range(1, 61))
     if method == "full":
@@ -336,6 +336,36 @@ def test_a_disk_that_is_full_keeps_the_last_checkpoint_and_the_run_goes_on_later
     assert same(tensors(made), tensors(finetune(data, tmp_path / "whole", steps=9).run()))
 
 
+def test_a_log_that_cannot_be_written_is_one_line_and_the_checkpoint_stays(data, tmp_path):
+    out = tmp_path / "out"
+    finetune(data, out, steps=3).run()
+    kept = (out / "checkpoint.pt").read_bytes()
+    (out / "log.jsonl").unlink()
+    (out / "log.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"log\.jsonl: cannot be written: Is a directory"):
+        finetune(data, out, steps=5).run()
+    assert (out / "checkpoint.pt").read_bytes() == kept
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files that are not Unicode")
+def test_a_file_may_be_named_by_any_bytes(data, tmp_path):
+    odd = os.fsencode(data) + b"/caf\xe9"
+    os.rename(data / "0.png", odd + b".png")
+    os.rename(data / "0.txt", odd + b".txt")
+    console = Console(file=StringIO(), width=200)
+    finetune(data, tmp_path / "out", console=console, steps=1).run()
+    assert console.file.getvalue().startswith("6 pictures")
+
+
+def test_captions_that_are_longer_than_what_is_read_are_named(data, tmp_path):
+    (data / "0.txt").write_text("a thing, number 0 " + "and so on " * 20 + "and the end")
+    console = Console(file=StringIO(), width=300)
+    finetune(data, tmp_path / "out", console=console, steps=1).run()
+    said = console.file.getvalue().splitlines()
+    line = "1 of more than 32 tokens in words, the rest is not read: 0.png (from "
+    assert sum(one.startswith(line) for one in said) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -356,11 +386,11 @@ def test_settings_that_cannot_be_are_one_line(data, tmp_path, change, words):
     assert "\n" not in str(caught.value)
 
 
-def test_habits_that_cannot_be_are_one_line(data, tmp_path):
+def test_options_that_cannot_be_are_one_line(data, tmp_path):
     with pytest.raises(DataError, match="format: 'peft' is not one of"):
-        finetune(data, tmp_path / "out", Habits(layout="peft")).run()
+        finetune(data, tmp_path / "out", RunOptions(layout="peft")).run()
     with pytest.raises(DataError, match="logger: 'csv' is not one of"):
-        finetune(data, tmp_path / "out", Habits(loggers=("csv",))).run()
+        finetune(data, tmp_path / "out", RunOptions(loggers=("csv",))).run()
     assert issubclass(DependencyError, Flux1Error)
 
 

@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from flux1.training.checkpoint import save_checkpoint
 from flux1.training.data import Batch
+from flux1.training.ema import Ema
 from flux1.training.finetune_settings import choose_settings
-from flux1.training.footprint import training_bytes
+from flux1.training.footprint import checkpoint_bytes, picture_encode_bytes, training_bytes
 from flux1.training.lora import LoraNetwork
 from flux1.training.parts import layers_of
 from flux1.training.transformer import predict, recompute_blocks
 from flux1.variants import FLUX_DEV, TINY
-from flux1.weights.load import random_transformer
+from flux1.weights.load import random_autoencoder, random_transformer
 
 SHAPE = replace(
     TINY.transformer, hidden_size=128, axes_dim=(8, 12, 12), depth=3, depth_single_blocks=4
@@ -112,3 +114,38 @@ def test_flux_1_at_1024x1024():
     full = choose_settings(FLUX_DEV, torch.bfloat16, method="full", processes=8)
     shared = training_bytes(FLUX_DEV, full, recompute=True, processes=8)
     assert shared.total < 80e9 < training_bytes(FLUX_DEV, full, recompute=True).total
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_encoding_a_picture_takes_what_is_said(tmp_path, side):
+    config = replace(TINY.autoencoder, channels=32, channel_mult=(1, 2, 4, 4), norm_groups=8)
+    network = random_autoencoder(config, 0)
+    pixels = torch.rand(1, 3, 2 * side, side)
+
+    @torch.no_grad()
+    def encode():
+        network.encode(pixels)
+
+    said = picture_encode_bytes(config, torch.float32, 2 * side**2)
+    assert 0.6 <= peak(encode, tmp_path) / said <= 1.05
+
+
+def test_a_checkpoint_takes_what_is_said(tmp_path):
+    settings = choose_settings(VARIANT, torch.float32, rank=8)
+    learner = LoraNetwork(
+        random_transformer(SHAPE, 0), layers_of(random_transformer(SHAPE, 0), "blocks"), 8, 8.0
+    )
+    ema, optimizer = Ema(learner, 0.99), torch.optim.AdamW(learner.parameters())
+    sum(parameter.sum() for parameter in learner.parameters()).backward()
+    optimizer.step()
+    save_checkpoint(tmp_path, 1, learner, ema, [optimizer])
+    written = (tmp_path / "checkpoint.pt").stat().st_size
+    assert 1 <= written / checkpoint_bytes(VARIANT, settings) <= 1.1
+
+
+def test_weights_that_are_not_plain_are_whole_in_each_process():
+    settings = choose_settings(FLUX_DEV, torch.bfloat16, processes=4, batch_size=4)
+    alone = training_bytes(FLUX_DEV, settings)
+    shared = training_bytes(FLUX_DEV, settings, processes=4)
+    assert shared.weights == alone.weights // 4
+    assert training_bytes(FLUX_DEV, settings, processes=4, weights=12).weights == 12

@@ -142,6 +142,12 @@ def test_a_layout_has_its_programs_keys_and_the_settings_are_kept(tmp_path, layo
     assert alphas == ([] if layout == "diffusers" else [ALPHA] * len(lora.branches))
 
 
+def test_the_same_lora_is_the_same_bytes(tmp_path):
+    lora = trained(random_transformer(CONFIG, 1))
+    files = [saved(lora, tmp_path / f"{i}.safetensors", "diffusers") for i in range(5)]
+    assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_a_format_that_nobody_reads_is_refused(tmp_path):
     lora = trained(random_transformer(CONFIG, 1))
     with pytest.raises(OutputError, match=r"'khoya' is not one of .*did you mean 'kohya'"):

@@ -68,8 +68,15 @@ def test_sixteen_bit_grey_keeps_its_range():
 def test_of_an_animation_the_first_frame_is_taken(colours):
     frames = [colours, colours.transpose(Image.Transpose.ROTATE_180)]
     data = stored(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
-    assert look(data).notes == ("animated, the first frame is taken",)
+    assert look(data).notes == ("of several frames, the first is taken",)
     assert np.array_equal(decode_rgb(data), colours)
+
+
+def test_a_cameras_preview_inside_of_its_picture_is_not_spoken_of(colours):
+    small = colours.resize((30, 20))
+    data = stored(colours, "MPO", save_all=True, append_images=[small])
+    assert look(data).notes == ()
+    assert decode_rgb(data).size == (60, 40)
 
 
 def test_what_is_transparent_is_put_on_white(colours):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flux1.cli.options import parse_size
-from flux1.errors import Flux1Error, MissingWeightsError
+from flux1.cli.plan_training import plan_training
+from flux1.errors import Flux1Error, MissingWeightsError, RequestError
 from flux1.variants import DEFAULT, VARIANTS, Variant
 
 if TYPE_CHECKING:
@@ -58,24 +59,86 @@ def plan(
             show_default="measured, if it is here",
         ),
     ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Plan `flux1 train lora` instead.")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="With --train: all weights, and no LoRA.")
+    ] = False,
+    rank: Annotated[
+        int | None, typer.Option(help="With --train: of the LoRA.", show_default="16")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="With --train: attention, blocks or all.", show_default="blocks"),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="With --train: pictures a step.", show_default="4096 image tokens, at most 8"
+        ),
+    ] = None,
+    resolution: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="With --train: side of a square. May be given again.", show_default="the model's"
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(help="With --train: that share the work.", show_default="1", min=1),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the ways to draw with a model in given memory: their peaks and times, fastest first."""
+    """List the ways to draw with a model in given memory: their peaks and times, fastest first.
+
+    With --train, the ways to teach it pictures.
+    """
+    found = _found(model)
+    variant = found if isinstance(found, Variant) else found.variant
+    if tflops is not None and not (math.isfinite(tflops) and tflops > 0):
+        raise Flux1Error(f"tflops: {tflops:g} is not above 0; for example 80")
+    if not train:
+        training = {
+            "full": full, "rank": rank, "layers": layers, "batch-size": batch_size,
+            "resolution": resolution, "processes": processes,
+        }  # fmt: skip
+        for option, value in training.items():
+            if value is not None and value is not False and value != []:
+                raise RequestError(option, "has no effect without --train")
+        _plan_drawing(found, variant, parse_size(size), vram, ram, tflops, as_json)
+        return
+    if size is not None:
+        raise RequestError("size", f"{size} has no effect with --train; say --resolution")
+    room = _room(variant, vram, ram)
+    rates = _measured(found, _dtypes(room), tflops, (None,))
+    by_device = {device: rate for (device, _), rate in rates.items()}
+    plan_training(
+        found, room, by_device, processes or 1, as_json,
+        method="full" if full else None, rank=rank, layers=layers, batch_size=batch_size,
+        resolutions=tuple(resolution) if resolution else None,
+    )  # fmt: skip
+
+
+def _plan_drawing(
+    found: "Variant | Source",
+    variant: Variant,
+    size: tuple[int | None, int | None],
+    vram: str | None,
+    ram: str | None,
+    tflops: float | None,
+    as_json: bool,
+) -> None:
     from flux1.pipeline.ledger import ledger_of
     from flux1.pipeline.plan import Work, too_little
     from flux1.pipeline.plan import plan as ways_in
     from flux1.request import make_request
 
-    found = _found(model)
-    variant = found if isinstance(found, Variant) else found.variant
-    width, height = parse_size(size)
-    request = make_request(variant, "any", width=width, height=height, seed=0)
-    if tflops is not None and not (math.isfinite(tflops) and tflops > 0):
-        raise Flux1Error(f"tflops: {tflops:g} is not above 0; for example 80")
+    request = make_request(variant, "any", width=size[0], height=size[1], seed=0)
     ledger = ledger_of(found)
     room = _room(variant, vram, ram)
     dtypes = _dtypes(room)
-    rates = _measured(found, dtypes, tflops)
+    rates = _measured(found, dtypes, tflops, QUANTIZATIONS)
     work = Work.of(variant, [request])
     estimates = ways_in(ledger, work, room, dtypes, rates, QUANTIZATIONS)
     if all(one.lacks for one in estimates):
@@ -126,7 +189,10 @@ def _dtypes(room: "Room") -> "dict[Device, torch.dtype]":
 
 
 def _measured(
-    found: "Variant | Source", dtypes: "dict[Device, torch.dtype]", tflops: float | None
+    found: "Variant | Source",
+    dtypes: "dict[Device, torch.dtype]",
+    tflops: float | None,
+    quantizations: "tuple[Quantization | None, ...]",
 ) -> "Measured":
     """What the devices that are here reach; of a card that is not, what was told."""
     import torch
@@ -137,7 +203,7 @@ def _measured(
     rates: Measured = {}
     for device, dtype in dtypes.items():
         if device == "cpu" or torch.cuda.is_available():
-            for quantize in QUANTIZATIONS:
+            for quantize in quantizations:
                 rates[device, quantize] = measure(source, torch.device(device), dtype, quantize)
     if tflops is not None:
         rates["cuda", None] = replace(rates.get(("cuda", None), Rates()), flops=tflops * 1e12)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from flux1.cli.options import Device
-from flux1.errors import DependencyError
+from flux1.errors import DataError, DependencyError
 from flux1.variants import DEFAULT
 
 RECIPE = "recipe"
@@ -145,8 +145,13 @@ def lora(
         typer.Option(help="Folder of latents and text features.", show_default="OUT/cache"),
     ] = None,
     layout: Annotated[
-        str, typer.Option("--format", help="Of the LoRA's file: diffusers, comfyui, kohya.")
-    ] = "diffusers",
+        str | None,
+        typer.Option(
+            "--format",
+            help="Of the LoRA's file: diffusers, comfyui, kohya.",
+            show_default="diffusers",
+        ),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(help="float32 or bfloat16.", show_default="bfloat16 on CUDA, else float32"),
@@ -189,15 +194,17 @@ def lora(
     from flux1.settings import Settings, read
     from flux1.training.distributed import joined
     from flux1.training.finetune import Finetune
-    from flux1.training.finetune_settings import Habits, Pictures, choose_settings
+    from flux1.training.finetune_settings import Pictures, RunOptions, choose_settings
     from flux1.weights.sources import locate
 
     place = choose_device(device or read(Settings).device)
     source = locate(model, read(Settings).models)
     folder = out or Path("runs") / (data.resolve().name or "lora")
-    habits = Habits(
+    if full and layout is not None:
+        raise DataError(f"format: {layout!r} has no effect with --full, which writes a model")
+    options = RunOptions(
         tuple(validation_prompt or ()), validate_every, checkpoint_every, log_every,
-        tuple(logger or ()), checkpointing, layout,
+        tuple(logger or ()), checkpointing, layout or "diffusers",
     )  # fmt: skip
     with joined(place) as (world, own):
         settings = choose_settings(
@@ -209,23 +216,30 @@ def lora(
             weight_decay=weight_decay, seed=seed, keep=keep, quantize=quantize,
         )  # fmt: skip
         run = Finetune(
-            source, Pictures(data, caption, caption_column), settings, habits, folder,
+            source, Pictures(data, caption, caption_column), settings, options, folder,
             cache or folder / "cache", stderr(), own, world,
         )  # fmt: skip
-        made = run.run(_asked_to_stop().is_set)
+        made = run.run(_StopAsked())
     if made is not None and world.first:
         use = f"--model {made}" if full else f"--model {model} --lora {made}"
         say(f"done: flux1 generate PROMPT {use}")
 
 
-def _asked_to_stop() -> threading.Event:
-    """Set by the first Ctrl-C (or SIGTERM): the step is finished and kept. The next one breaks."""
-    asked = threading.Event()
+class _StopAsked:
+    """Whether Ctrl-C (or SIGTERM) came since this was first asked, after the first step. The one
+    signal lets a step be finished and kept; one more, or one before that, ends the process."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        asked.set()
+    def __init__(self) -> None:
+        self._signals: threading.Event | None = None
+
+    def __call__(self) -> bool:
+        if self._signals is None:
+            self._signals = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._stop)
+        return self._signals.is_set()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        assert self._signals is not None
+        self._signals.set()
         signal.signal(number, signal.default_int_handler)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return asked

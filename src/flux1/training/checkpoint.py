@@ -3,6 +3,7 @@
 A run on several processes writes the same file as a run on one, and goes on from it.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
@@ -39,6 +40,8 @@ def save_checkpoint(
     try:
         with partial.open("wb") as stream:
             torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())  # a new name must not come to the disk before its bytes
         partial.replace(folder / FILE)
     except (OSError, RuntimeError) as failure:
         with suppress(OSError):

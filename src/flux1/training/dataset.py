@@ -85,6 +85,9 @@ def _checked(
         kind = "with no caption, left out" if words is None else "with an empty caption, left out"
         remarks.add(kind, name)
         return None
+    if any("\ud800" <= character <= "\udfff" for character in told):
+        remarks.add("with half a character in their caption, left out", name)
+        return None
     for note in seen.notes:
         remarks.add(note, name)
     return Example(name, told, hashlib.sha256(content).hexdigest(), seen, read)
@@ -145,8 +148,12 @@ def _metadata(data: Path, column: str, remarks: Remarks, pictures: set[str]) -> 
     file = data / METADATA
     if not file.is_file():
         return {}
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # other ends may be in captions
+    except UnicodeDecodeError as failure:
+        raise DataError(f"data: {file}: is not UTF-8 text") from failure
     rows: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

@@ -23,7 +23,7 @@ from flux1.training.cache import Cache, RememberedText
 from flux1.training.captioned import CaptionedObjective
 from flux1.training.distributed import World, divide
 from flux1.training.encoded import EncodedPicture, EncodedPictures
-from flux1.training.finetune_settings import FinetuneSettings, Habits, Pictures, check_habits
+from flux1.training.finetune_settings import FinetuneSettings, Pictures, RunOptions, check_options
 from flux1.training.loop import LoopSettings, run, shown
 from flux1.training.parts import Parts
 from flux1.training.prepare import Preparation
@@ -44,7 +44,7 @@ class Finetune:
     source: Source
     pictures: Pictures
     settings: FinetuneSettings
-    habits: Habits
+    options: RunOptions
     out: Path
     cache: Path
     console: Console
@@ -58,14 +58,14 @@ class Finetune:
 
         DataError, OutputError, DependencyError, WeightsError: one line each.
         """
-        check_habits(self.habits)
+        check_options(self.options)
         variant = self.source.variant
         if self.source.files is not None and self.source.files.few_steps is not None:
             raise DataError(
                 f"model: {variant.id} is a LoRA for few steps beside another model: train on that "
                 f"one, {self.source.files.transformer.parent}; what it learns works with both"
             )
-        for prompt in self.habits.prompts:
+        for prompt in self.options.prompts:
             make_request(variant, prompt)  # what is wrong with one is said now
         verify(self.source)
         parts = Parts(self.source, self.settings, self.device)
@@ -78,7 +78,7 @@ class Finetune:
 
     def _prepared(self, parts: Parts, cache: Cache) -> tuple[EncodedPicture, ...]:
         preparation = Preparation(self.pictures, parts, cache, self.remarks, self.console)
-        encoded = preparation.encoded(self.habits.prompts)
+        encoded = preparation.encoded(self.options.prompts)
         self._claim(encoded)
         names, sizes = {one.name for one in encoded}, {one.grid for one in encoded}
         self._say(f"{len(names)} pictures, {len(sizes)} sizes", *self.remarks)
@@ -91,8 +91,8 @@ class Finetune:
         encoded: tuple[EncodedPicture, ...],
         stop_at: Callable[[], bool],
     ) -> Path | None:
-        settings, habits, world = self.settings, self.habits, self.world
-        draws = bool(habits.prompts)
+        settings, options, world = self.settings, self.options, self.world
+        draws = bool(options.prompts)
         autoencoder = parts.autoencoder() if draws else parts.autoencoder_shape()
         transformer = parts.transformer()
         learner = (
@@ -100,7 +100,7 @@ class Finetune:
             if settings.method == "lora"
             else transformer.train().requires_grad_(True)
         )
-        if habits.recompute:
+        if options.recompute:
             recompute_blocks(transformer)
         divide(transformer, world)
         give_back()
@@ -112,10 +112,10 @@ class Finetune:
             encoded, settings.batch_size, settings.seed, settings.caption_dropout, world
         )
         objective = CaptionedObjective(
-            learner, pipeline, pictures, settings.guidance, habits.prompts, self.remarks
+            learner, pipeline, pictures, settings.guidance, options.prompts, self.remarks
         )
         ran = run(
-            objective, self._loop(), self.out, self.console, stop_at, habits.loggers,
+            objective, self._loop(), self.out, self.console, stop_at, options.loggers,
             asdict(settings), world,
         )  # fmt: skip
         for step in ran.left_out:
@@ -125,11 +125,11 @@ class Finetune:
             return None
         with shown(learner, ran.ema):
             return save_learnt(
-                learner, transformer, self.out, parts, self.habits.layout, self.world
+                learner, transformer, self.out, parts, self.options.layout, self.world
             )
 
     def _loop(self) -> LoopSettings:
-        settings, habits = self.settings, self.habits
+        settings, options = self.settings, self.options
         return LoopSettings(
             steps=settings.steps,
             batch_size=settings.batch_size,
@@ -140,9 +140,9 @@ class Finetune:
             weight_decay=settings.weight_decay,
             ema_decay=settings.ema_decay,
             seed=settings.seed,
-            checkpoint_every=habits.checkpoint_every,
-            preview_every=habits.preview_every,
-            log_every=habits.log_every,
+            checkpoint_every=options.checkpoint_every,
+            preview_every=options.preview_every,
+            log_every=options.log_every,
             precision=settings.precision,
             patience=PATIENCE,
         )
@@ -151,7 +151,8 @@ class Finetune:
         """Keep what the run was begun with. DataError if something else began in this folder; more
         steps than then may be asked for."""
         learnt = [f"{one.name}\n{one.caption}\n{one.latents.name}" for one in encoded]
-        digest = hashlib.sha256("\n".join(sorted(learnt)).encode()).hexdigest()
+        told = "\n".join(sorted(learnt)).encode(errors="surrogateescape")  # as files may be named
+        digest = hashlib.sha256(told).hexdigest()
         mine = _as_json(
             {"model": self.source.model_hash, "pictures": digest[:16], **asdict(self.settings)}
         )

@@ -68,7 +68,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Habits:
+class RunOptions:
     """What a run does beside learning; nothing of it changes what is learnt. `recompute`: of each
     block, for the gradient, what could be kept instead. `layout` is the LoRA file's."""
 
@@ -116,13 +116,13 @@ def choose_settings(
     return settings
 
 
-def check_habits(habits: Habits) -> None:
+def check_options(options: RunOptions) -> None:
     """DataError or DependencyError for what no run can do."""
-    check_loggers(habits.loggers)
-    if habits.layout not in LAYOUTS:
+    check_loggers(options.loggers)
+    if options.layout not in LAYOUTS:
         raise DataError(
-            f"format: {habits.layout!r} is not one of {', '.join(LAYOUTS)}"
-            f"{nearest(habits.layout, LAYOUTS)}"
+            f"format: {options.layout!r} is not one of {', '.join(LAYOUTS)}"
+            f"{nearest(options.layout, LAYOUTS)}"
         )
 
 

@@ -18,15 +18,16 @@ Measured on a CPU, a run takes 0.78 to 1.01 of what is said here.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
 
-from flux1.model.config import TransformerConfig
+from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.model.transformer import Transformer
 from flux1.training.finetune_settings import FinetuneSettings
 from flux1.training.lora import widths
-from flux1.training.parts import layers_of
+from flux1.training.parts import check_rank, layers_of
 from flux1.variants import Variant
 
 FP32 = torch.float32.itemsize
@@ -62,15 +63,13 @@ def training_bytes(
     """Of training with these settings, without the networks that only prepare and preview.
 
     `weights`: bytes of the transformer where it is kept packed, quantised or in its file.
-    Processes share weights, and what is trained where all is; branches are whole in each.
+    Processes share weights, and what is trained where all is; branches are whole in each, and so
+    are weights that are not kept plain. DataError if a rank is above a layer's width.
     """
     config, full = variant.transformer, settings.method == "full"
     size = getattr(torch, settings.precision).itemsize
-    with torch.device("meta"):
-        network = Transformer(config)
-    numbers = sum(parameter.numel() for parameter in network.parameters())
-    trained = numbers if full else _branches(network, settings)
-    held = numbers * (FP32 if full else size) if weights is None else weights
+    numbers, trained = _numbers(config), _trained(config, settings)
+    held = numbers * (FP32 if full else size) // processes if weights is None else weights
     averages = 1 if settings.ema_decay else 0
     beside = trained * FP32 * (MOMENTS + averages + (0 if full else 1))
     shared = processes if full else 1
@@ -79,12 +78,28 @@ def training_bytes(
     tokens = pictures * (image + variant.text.max_tokens)
     copies = trained * size if size < FP32 else 0  # in the narrow dtype, for the products
     return TrainingFootprint(
-        weights=held // processes,
+        weights=held,
         trained=beside // shared,
         gradients=trained * FP32 // shared,
         activations=copies + activation_bytes(config, settings, tokens, recompute),
         step=trained * FP32 * STEP // shared,
     )
+
+
+def checkpoint_bytes(variant: Variant, settings: FinetuneSettings) -> int:
+    """On the disk: what is trained, its moments and its averages. While a checkpoint is written the
+    one before is there too."""
+    averages = 1 if settings.ema_decay else 0
+    return _trained(variant.transformer, settings) * FP32 * (1 + MOMENTS + averages)
+
+
+def picture_encode_bytes(config: AutoencoderConfig, dtype: torch.dtype, pixels: int) -> int:
+    """Of encoding one picture of `pixels` (height x width), beside the autoencoder's weights.
+
+    The fullest moment is in a block of the first level, of width c: its level's input, and what
+    `decode_bytes` counts there (pipeline/footprint.py), with the pixels themselves.
+    """
+    return pixels * (7 * config.channels + config.in_channels) * dtype.itemsize
 
 
 def activation_bytes(
@@ -125,9 +140,23 @@ def _kept(config: TransformerConfig, settings: FinetuneSettings, size: int) -> t
     return double * size + copies, single * size + copies
 
 
-def _branches(network: Transformer, settings: FinetuneSettings) -> int:
-    """The numbers of a LoRA."""
-    layers: list[nn.Module] = [
-        network.get_submodule(name) for name in layers_of(network, settings.layers)
-    ]
-    return (settings.rank or 0) * sum(sum(widths(layer)) for layer in layers)
+def _numbers(config: TransformerConfig) -> int:
+    """The weights of the transformer."""
+    return sum(parameter.numel() for parameter in _shapes(config).parameters())
+
+
+def _trained(config: TransformerConfig, settings: FinetuneSettings) -> int:
+    """The numbers that learn: all, or a LoRA's."""
+    if settings.rank is None:
+        return _numbers(config)
+    network = _shapes(config)
+    names = layers_of(network, settings.layers)
+    check_rank(network, names, settings.rank)
+    layers: list[nn.Module] = [network.get_submodule(name) for name in names]
+    return settings.rank * sum(sum(widths(layer)) for layer in layers)
+
+
+@lru_cache(maxsize=4)
+def _shapes(config: TransformerConfig) -> Transformer:
+    with torch.device("meta"):
+        return Transformer(config)

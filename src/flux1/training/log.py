@@ -7,22 +7,23 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
-from flux1.errors import DataError, DependencyError, nearest
+from flux1.errors import DataError, DependencyError, OutputError, nearest
 
 LOGGERS = ("tensorboard", "wandb")
 
 
 @runtime_checkable
 class Logger(Protocol):
-    """One place for figures and pictures of a run."""
+    """One place for figures and pictures of a run. OutputError if it is a file that cannot be
+    written."""
 
     def figures(self, step: int, row: Mapping[str, float]) -> None: ...
 
@@ -35,16 +36,20 @@ class JsonLines:
     """`log.jsonl`: a row a line. Rows of steps that are to come again are taken out."""
 
     def __init__(self, folder: Path, start: int) -> None:
-        path = folder / "log.jsonl"
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
-            path.write_text("".join(line + "\n" for line in kept))
-        self._file = path.open("a")
+        self._path = folder / "log.jsonl"
+        with written(self._path):
+            if self._path.exists():
+                lines = self._path.read_text().splitlines()
+                kept = [line + "\n" for line in lines if _step(line) <= start]
+                self._path.write_text("".join(kept))
+            self._file = self._path.open("ab", buffering=0)
 
     def figures(self, step: int, row: Mapping[str, float]) -> None:
         told = {name: float(f"{value:.7g}") for name, value in row.items() if math.isfinite(value)}
-        self._file.write(json.dumps({"step": step, **told}) + "\n")
-        self._file.flush()
+        line = (json.dumps({"step": step, **told}) + "\n").encode()
+        with written(self._path):
+            while line:
+                line = line[self._file.write(line) :]
 
     def picture(self, step: int, picture: Image.Image) -> None:
         """Pictures are files of their own in the run's folder."""
@@ -101,6 +106,15 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         self._run.finish()
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """OutputError, naming the path, where writing to it fails."""
+    try:
+        yield
+    except OSError as failure:
+        raise OutputError(f"{path}: cannot be written: {failure.strerror}") from failure
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from flux1.errors import DataError
 from flux1.training.checkpoint import load_checkpoint, save_checkpoint
 from flux1.training.distributed import ALONE, World
 from flux1.training.ema import Ema
-from flux1.training.log import Logger, Pace, open_loggers
+from flux1.training.log import Logger, Pace, open_loggers, written
 from flux1.training.muon import Muon
 from flux1.training.objective import Network, Objective
 from flux1.training.progress import RunProgress, memory_taken
@@ -148,8 +148,8 @@ def run(
 
     `stop_at` is asked after each step; when it answers true, a checkpoint is written and the run
     ends early. `loggers` are those of training/log.py, which are told `about` the run.
-    DataError, with the checkpoint as it was, if loss or gradient stop being finite; OutputError if
-    a checkpoint cannot be written.
+    DataError, with the checkpoint as it was, if loss or gradient stop being finite; OutputError,
+    likewise, if a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = objective.model
@@ -194,7 +194,9 @@ def run(
                 with shown(model, ema, settings.compile):
                     preview = objective.preview(model)
                 if preview is not None and world.first:
-                    preview.save(folder / f"preview-{done:06d}.png")
+                    path = folder / f"preview-{done:06d}.png"
+                    with written(path):
+                        preview.save(path)
                     for logger in told:
                         logger.picture(done, preview)
             if stopping:

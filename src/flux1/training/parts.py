@@ -1,5 +1,6 @@
 """A model's networks, each loaded when it is its turn, as a run of finetuning needs it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -83,16 +84,20 @@ class Parts:
         assert settings.rank is not None
         assert settings.alpha is not None
         layers = layers_of(transformer, settings.layers)
-        width = {name: min(widths(transformer.get_submodule(name))) for name in layers}
-        narrowest = min(layers, key=lambda name: width[name])
-        if settings.rank > width[narrowest]:
-            raise DataError(
-                f"rank: {settings.rank} is above the width of {narrowest}; "
-                f"nearest: {width[narrowest]}"
-            )
+        check_rank(transformer, layers, settings.rank)
         let_gradients_through(transformer)
         torch.manual_seed(settings.seed)
         return LoraNetwork(transformer, layers, settings.rank, settings.alpha)
+
+
+def check_rank(transformer: Transformer, layers: Sequence[str], rank: int) -> None:
+    """DataError, naming the layer, if one of these is narrower than the rank."""
+    width = {name: min(widths(transformer.get_submodule(name))) for name in layers}
+    narrowest = min(layers, key=lambda name: width[name])
+    if rank > width[narrowest]:
+        raise DataError(
+            f"rank: {rank} is above the width of {narrowest}; nearest: {width[narrowest]}"
+        )
 
 
 def layers_of(transformer: Transformer, which: str | None) -> list[str]:

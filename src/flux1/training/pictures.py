@@ -14,6 +14,7 @@ from flux1.errors import DataError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, the picture lies on its side
 SIDEWAYS = (5, 6, 7, 8)
+WITH_PREVIEWS = ("MPO",)  # cameras' JPEG: the frames after the first are the same, smaller
 # Modes of 16-bit grey; PIL reads 16-bit colour as 8-bit by itself.
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -36,8 +37,8 @@ def look(data: bytes) -> Look:
         if picture.mode == "F":
             raise DataError("pixels are 32-bit floats of unknown range")
         notes = []
-        if getattr(picture, "n_frames", 1) > 1:
-            notes.append("animated, the first frame is taken")
+        if getattr(picture, "n_frames", 1) > 1 and picture.format not in WITH_PREVIEWS:
+            notes.append("of several frames, the first is taken")
         if picture.mode in DEEP_MODES:
             notes.append("in 16-bit grey, brought to 8 bits")
         if picture.mode in ("CMYK", "LAB", "YCbCr", "HSV"):

@@ -12,7 +12,7 @@ from rich.progress import track
 
 from flux1.errors import DataError
 from flux1.pipeline.memory import give_back
-from flux1.training.cache import Cache, encode_captions, encode_picture
+from flux1.training.cache import Cache, RememberedText, encode_captions, encode_picture
 from flux1.training.dataset import Example, read_examples
 from flux1.training.encoded import EncodedPicture
 from flux1.training.finetune_settings import Pictures
@@ -22,6 +22,7 @@ from flux1.training.sizes import Fit, fit
 
 MANY_CROPPED = 0.25  # a share of a picture, from which on it is said
 CAPTIONS_AT_ONCE = 8
+WORDS_SHOWN = 40  # characters of what is not read of a caption
 Thing = TypeVar("Thing")
 
 
@@ -40,7 +41,10 @@ class Preparation:
         if there is nothing."""
         examples = read_examples(self.pictures, self.remarks, self.cache.folder / "datasets")
         wanted = self._fitted(examples)
-        self._encode_captions(["", *prompts, *(example.caption for example, _ in wanted)])
+        said = {prompt: prompt for prompt in prompts} | {e.name: e.caption for e, _ in wanted}
+        self._encode_captions(["", *said.values()])
+        for name, caption in said.items():
+            self._remark_on_length(name, caption)
         wanted = self._encode_pictures(wanted)
         if not wanted:
             raise DataError(
@@ -89,6 +93,14 @@ class Preparation:
             encode_captions(self.cache, encoder, wanted[start : start + CAPTIONS_AT_ONCE])
         del encoder
         give_back()
+
+    def _remark_on_length(self, name: str, caption: str) -> None:
+        (words,) = RememberedText(self.cache)([caption])
+        if words.dropped:
+            self.remarks.add(
+                f"of more than {len(words.txt)} tokens in words, the rest is not read",
+                f"{name} (from {words.dropped[:WORDS_SHOWN]!r})",
+            )
 
     def _encode_pictures(self, wanted: list[tuple[Example, Fit]]) -> list[tuple[Example, Fit]]:
         """Those that are encoded now; the rest cannot be."""

@@ -41,7 +41,7 @@ def save_lora(
             f"format: {layout!r} is not one of {', '.join(LAYOUTS)}{nearest(layout, LAYOUTS)}"
         )
     rank = next(iter(factors.values()))[0].shape[0]
-    metadata = {"format": "pt", SETTINGS: json.dumps(dict(settings))}
+    metadata = {SETTINGS: json.dumps(dict(settings))}  # one entry: the same LoRA, the same bytes
     if layout == "diffusers":
         tensors = _diffusers(factors, alpha, config)
     elif layout == "comfyui":
