@@ -9,7 +9,6 @@ account of it: wall time, processor time of all its threads, most memory at once
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,13 +30,15 @@ from flux1 import FluxPipeline, make_request
 from flux1.events import Finished
 from flux1.export.onnx import DTYPES, plan_export
 from flux1.export.parity import CASES, compare, levels_apart
+from flux1.flow.schedule import sampling_times, shift_mu
+from flux1.runtime.noise import initial_noise
+from flux1.runtime.patches import pack
 from flux1.runtime.pipeline import OnnxPipeline
 from flux1.runtime.sessions import CPU, Network
 from flux1.weights.load import load_model
 from flux1.weights.sources import locate
 
 ROOT = Path(__file__).parents[1]
-RUN = tuple(dtype for dtype in DTYPES if dtype != "bf16")  # on a processor
 PROMPTS = (
     "a red fox on a blue background",
     "a castle to the left of a tree on a pink background",
@@ -52,61 +54,92 @@ def parity(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
     """Components on random numbers, and whole pictures by their levels (of 255)."""
     networks, torchs = load_model(locate(model)), FluxPipeline.from_pretrained(model)
     found: dict[str, Any] = {"components": {}, "pictures": {}}
-    for dtype in RUN:
+    for dtype in folders:
         shares: dict[str, float] = {}
         for one in compare(networks, folders[dtype]):
             shares[one.component] = max(one.share, shares.get(one.component, 0.0))
         found["components"][dtype] = shares
-    for dtype in RUN:
-        pipeline = OnnxPipeline.from_folder(folders[dtype])
-        apart = []
-        for seed, prompt in enumerate(PROMPTS):
-            width, height = SIZES[seed % len(SIZES)]
-            request = make_request(
-                torchs.variant, prompt, seed=seed, width=width, height=height, num_images=2
-            )
-            ours = [e.picture for e in pipeline.stream([request]) if isinstance(e, Finished)]
-            theirs = torchs.draw(request).images
-            apart += [levels_apart(a, b) for a, b in zip(theirs, ours, strict=True)]
+    requests, theirs = [], []
+    for seed, prompt in enumerate(PROMPTS[:rounds]):
+        width, height = SIZES[seed % len(SIZES)]
+        sized = {"width": width, "height": height}
+        requests.append(make_request(torchs.variant, prompt, seed=seed, num_images=2, **sized))
+        theirs += torchs.draw(requests[-1]).images
+    for dtype in folders:
+        events = OnnxPipeline.from_folder(folders[dtype]).stream(requests)
+        ours = [event.picture for event in events if isinstance(event, Finished)]
+        apart = [levels_apart(a, b) for a, b in zip(theirs, ours, strict=True)]
+        squares = np.mean([np.mean(one.astype(np.float64) ** 2) for one in apart])
+        brightness = np.mean([np.mean(np.asarray(one, np.float64) ** 2) for one in theirs])
         found["pictures"][dtype] = {
             "count": len(apart),
             "largest": max(int(one.max()) for one in apart),
             "mean": float(np.mean([one.mean() for one in apart])),
+            "rms": float(np.sqrt(squares)),
+            "relative_rms": float(np.sqrt(squares / brightness)),
             "share_above_8": float(np.mean([(one > 8).mean() for one in apart])),
         }
     return found
 
 
+def velocity(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
+    """How far velocities are from float32's, at the places where that one's pictures pass: the
+    root of the mean square, as a share of float32's own; the mean of all steps and the worst."""
+    pipelines = {dtype: OnnxPipeline.from_folder(folders[dtype]) for dtype in folders}
+    variant = pipelines["fp32"].variant
+    shares: dict[str, list[float]] = {dtype: [] for dtype in folders if dtype != "fp32"}
+    for seed, prompt in enumerate(PROMPTS[:rounds]):
+        request = make_request(variant, prompt, seed=seed)
+        fields = {dtype: one.field(request) for dtype, one in pipelines.items()}
+        rows, columns = (side // variant.size_multiple for side in (request.height, request.width))
+        channels = variant.autoencoder.latent_channels
+        x = pack(initial_noise(seed, channels, 2 * rows, 2 * columns)[None])
+        for t, s in pairwise(sampling_times(request.steps, shift_mu(rows * columns))):
+            v = fields["fp32"](x, t)
+            for dtype, found in shares.items():
+                found.append(
+                    float(np.sqrt(np.mean((fields[dtype](x, t) - v) ** 2 / np.mean(v**2))))
+                )
+            x = x + (s - t) * v
+    return {d: {"mean": float(np.mean(f)), "worst": max(f)} for d, f in shares.items()}
+
+
 def speed(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
-    """Milliseconds of one evaluation of the transformer, all sides in turn; and of a decode."""
+    """Milliseconds of one evaluation of the transformer, all sides in turn; and of a decode: on the
+    clock, and of all threads' processor time, which other work on the machine disturbs less."""
     networks, source = load_model(locate(model)), locate(model)
     found: dict[str, Any] = {}
     for component in ("transformer", "vae"):
         *_, (inputs, answer) = CASES[component](networks, source.variant, np.random.default_rng(0))
         tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
         sides: dict[str, Callable[[], object]] = {"torch": partial(answer, tensors)}
-        for dtype in RUN:
+        for dtype in folders:
             exported = OnnxPipeline.from_folder(folders[dtype]).exported
             network = Network(folders[dtype], exported, component, CPU)
             sides[dtype] = partial(network, **inputs)
-        times: dict[str, list[float]] = {side: [] for side in sides}
+        times: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         with torch.inference_mode():
             for _ in range(3 + 5 * rounds):
                 for side, run in sides.items():
-                    start = time.perf_counter()
+                    start, busy = time.perf_counter(), time.process_time()
                     run()
-                    times[side].append(1000 * (time.perf_counter() - start))
-        found[component] = {
-            "inputs": {name: value.shape for name, value in inputs.items()},
-            "ms": {s: {"least": min(t[3:]), "median": statistics.median(t[3:])}
-                   for s, t in times.items()},
-        }  # fmt: skip
+                    took = time.perf_counter() - start, time.process_time() - busy
+                    times[side].append(took)
+        found[component] = {"inputs": {name: value.shape for name, value in inputs.items()}}
+        for side, runs in times.items():
+            clock, busy = ([1000 * one for one in each] for each in zip(*runs[3:], strict=True))
+            found[component][side] = {
+                "least_ms": min(clock),
+                "median_ms": statistics.median(clock),
+                "least_cpu_ms": min(busy),
+                "median_cpu_ms": statistics.median(busy),
+            }
     return found
 
 
 def cold(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
     """From a process's start to a picture in a file, files in the system's cache."""
-    sides = {dtype: ["--runtime", "onnx", "--model", str(folders[dtype])] for dtype in RUN}
+    sides = {dtype: ["--runtime", "onnx", "--model", str(folders[dtype])] for dtype in folders}
     sides["torch"] = ["--model", model]
     with tempfile.TemporaryDirectory() as place:
         words = ["generate", PROMPTS[0], "--seed", "1", "-o", f"{place}/fox.png"]
@@ -145,21 +178,31 @@ def install(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]
         return {"bytes": _bytes(Path(place)), "of_them_python_and_pip": bare}
 
 
-PARTS = {"parity": parity, "speed": speed, "cold": cold, "export": export, "install": install}
+# A process starts with the memory of the one that starts it on its account: this one is small.
+MEASURE = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+busy = used.ru_utime + used.ru_stime
+print(json.dumps({"wall_s": wall, "cpu_s": busy, "peak_mib": used.ru_maxrss / 1024}))
+"""
+PARTS = {
+    "parity": parity,
+    "velocity": velocity,
+    "speed": speed,
+    "cold": cold,
+    "export": export,
+    "install": install,
+}
 
 
 def _process(*words: str) -> dict[str, float]:
     """Run Python with these words; what the system says of it."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"failed: {' '.join(words)}")
-    return {
-        "wall_s": time.perf_counter() - start,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_mib": usage.ru_maxrss / 1024,
-    }
+    measured = [sys.executable, "-c", MEASURE, sys.executable, *words]
+    done = subprocess.run(measured, stdout=subprocess.PIPE, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def _summary(runs: list[dict[str, float]]) -> dict[str, float]:
@@ -175,8 +218,8 @@ def _bytes(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
 
 
-def _folders(model: str, place: Path) -> Iterator[tuple[str, Path]]:
-    for dtype in RUN:
+def _folders(model: str, dtypes: str, place: Path) -> Iterator[tuple[str, Path]]:
+    for dtype in dtypes.split(","):
         plan_export(locate(model), place / dtype, dtype).write()
         yield dtype, place / dtype
 
@@ -184,15 +227,16 @@ def _folders(model: str, place: Path) -> Iterator[tuple[str, Path]]:
 def main(
     model: Annotated[str, typer.Option(help="A small model: it is held in memory.")] = "flux-mini",
     parts: Annotated[str, typer.Option(help="Which parts, with commas between.")] = (
-        "parity,speed,cold,export"
+        "parity,velocity,speed,cold,export"
     ),
-    rounds: Annotated[int, typer.Option(help="Of what is timed.")] = 7,
+    dtypes: Annotated[str, typer.Option(help="fp32 and others, with commas.")] = "fp32,fp16,int8",
+    rounds: Annotated[int, typer.Option(help="Of what is timed; prompts that are drawn.")] = 6,
     label: Annotated[str, typer.Option(help="Added to the result file's name.")] = "",
 ) -> None:
     """Measure each part, print and write what was found."""
     result: dict[str, Any] = {"machine": machine.about(), "model": model}
     with tempfile.TemporaryDirectory() as place:
-        folders = dict(_folders(model, Path(place)))
+        folders = dict(_folders(model, dtypes, Path(place)))
         for part in parts.split(","):
             result[part] = PARTS[part](model, folders, rounds)
             typer.echo(json.dumps({part: result[part]}, indent=1))

@@ -6,10 +6,12 @@ import shutil
 import pytest
 
 from flux1.errors import Flux1Error, MissingWeightsError, UnknownModelError, WeightsError
+from flux1.export.onnx import plan_export
+from flux1.export.write import DATA
 from flux1.runtime.folder import INDEX, find_folder, read_folder
 from flux1.runtime.pipeline import OnnxPipeline
 from flux1.runtime.sessions import choose_provider
-from graphs import exported
+from graphs import exported, source
 
 GRAPH = "transformer.opt/fp32/model.onnx"
 
@@ -40,9 +42,18 @@ def test_a_missing_file(folder):
     )
 
 
-def test_missing_external_data(folder):
-    change(folder, files={**read_folder(folder).files, "t5.opt/backbone.onnx_data": 9})
-    assert "missing t5.opt/backbone.onnx_data" in refusal(folder)[1]
+def test_missing_and_cut_off_external_data(tmp_path):
+    plan_export(source("tiny"), tmp_path).write(external_above=10_000)
+    data = tmp_path / "transformer.opt" / "fp32" / DATA
+    size = data.stat().st_size
+    with data.open("r+b") as stream:
+        stream.truncate(size - 1)
+    assert f"{DATA}: has {size - 1} bytes, {INDEX} says {size}" in refusal(tmp_path)[1]
+    data.unlink()
+    assert refusal(tmp_path) == (
+        MissingWeightsError,
+        f"FOLDER: missing transformer.opt/fp32/{DATA}; export the model again",
+    )
 
 
 def test_a_file_that_was_cut_off(folder):
@@ -61,7 +72,7 @@ def test_a_damaged_graph_of_the_right_size(folder):
 
 
 def test_a_graph_of_another_model(folder):
-    shutil.copyfile(exported("flux-mini") / GRAPH, folder / GRAPH)
+    shutil.copyfile(exported("dev") / GRAPH, folder / GRAPH)
     size = (folder / GRAPH).stat().st_size
     change(folder, files={**read_folder_files(folder), GRAPH: size})
     kind, message = refusal(folder)

@@ -107,6 +107,21 @@ def test_eight_bits_draw_nearly_the_same_picture():
     assert 0 < np.mean(levels_apart(theirs, ours)) < 1
 
 
+def test_eight_bits_draw_a_picture_whatever_is_drawn_beside_it():
+    onnx = by_onnx("flux-mini", "int8")
+    alone, beside = (
+        next(
+            event.picture
+            for event in onnx.stream(
+                [make_request(onnx.variant, FOX, seed=5, steps=4, num_images=count)]
+            )
+            if isinstance(event, Finished)
+        )
+        for count in (1, 3)
+    )
+    assert levels_apart(alone, beside).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

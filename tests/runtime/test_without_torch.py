@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from flux1 import make_request
@@ -17,13 +18,13 @@ ABSENT = (
     "accelerate", "diffusers", "gguf", "huggingface_hub", "onnx", "peft", "safetensors", "torch",
     "transformers",
 )  # fmt: skip
-COMMAND = f"""
+COMMAND = """
 import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {ABSENT!r}:
-            raise ModuleNotFoundError(name)
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Absent())
 from flux1.cli.main import main
@@ -31,17 +32,30 @@ main()
 """
 
 
-def test_the_command_draws_torchs_picture(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "generate", "a red fox", "--runtime", "onnx",
-         "--model", exported("flux-mini"), "--seed", "3", "--steps", "4", "-o", tmp_path / "x.png"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def draw(picture, absent, *options):
+    """`flux1 generate --runtime onnx` where these cannot be imported."""
+    command = COMMAND.replace("ABSENT", repr(absent))
+    words = ["generate", "a red fox", "--runtime", "onnx", "--seed", "3", "-o", picture, *options]
+    return subprocess.run(
+        [sys.executable, "-c", command, *words], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("model", ["flux-mini", "flux-mini-schnell"])
+def test_the_command_draws_torchs_picture(model, tmp_path):
+    done = draw(tmp_path / "x.png", ABSENT, "--model", exported(model), "--steps", "4")
     assert done.returncode == 0, done.stderr
-    torch = by_torch("flux-mini")
+    torch = by_torch(model)
     request = make_request(torch.variant, "a red fox", seed=3, steps=4)
     (wanted,) = torch.draw(request).images
     assert levels_apart(Image.open(tmp_path / "x.png"), wanted).max() <= 1
+
+
+def test_a_missing_onnx_runtime_is_said_in_one_line(tmp_path):
+    done = draw(tmp_path / "x.png", ("onnxruntime",), "--model", exported("tiny"))
+    assert (done.returncode, done.stderr) == (
+        2, "flux1: onnxruntime is not installed: pip install 'flux1[onnx]'\n"
+    )  # fmt: skip
 
 
 def test_its_requirements_are_some_of_the_packages_own():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from flux1.errors import RequestError, nearest
+from flux1.errors import DependencyError, RequestError, nearest
 from flux1.events import Finished, Step
 from flux1.request import ImageRequest
 from flux1.variants import Variant
@@ -102,8 +102,12 @@ def _onnx(model: str, provider: str) -> Found:
         folder = find_folder(model, read(Settings).models)
 
     def load(request: ImageRequest) -> Any:
-        from flux1.runtime.pipeline import OnnxPipeline, check_request
-
+        try:
+            from flux1.runtime.pipeline import OnnxPipeline, check_request
+        except ImportError as failure:
+            raise DependencyError(
+                f"{failure.name} is not installed: pip install 'flux1[onnx]'"
+            ) from failure
         check_request(request)
         return OnnxPipeline.from_folder(folder, provider)
 

@@ -22,11 +22,14 @@ from flux1.weights.names import listed
 Dtype = Literal["fp32", "fp16", "bf16", "int8"]
 Size = int | str  # a string names a dimension that is open
 
-BOOL, INT8, INT32, INT64 = TensorProto.BOOL, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64
+BOOL, INT8, UINT8 = TensorProto.BOOL, TensorProto.INT8, TensorProto.UINT8
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 FLOAT, HALF, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 TYPES: dict[Dtype, int] = {"fp32": FLOAT, "fp16": HALF, "bf16": BFLOAT16, "int8": FLOAT}
 TORCH = {FLOAT: torch.float32, HALF: torch.float16, BFLOAT16: torch.bfloat16, INT8: torch.int8}
 LARGEST_HALF = 65_504.0
+ZERO8, LARGEST8 = 128.0, 127.0  # what stands for 0 in 8 bits without a sign, and how far they reach
+SILENCE = 1e-12  # tokens are never scaled by less, 0 above all
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Graph:
     `shapes` are those of the network's tensors; each must find its place, or `finish` raises.
     Inside, it computes in `dtype`; what goes in and comes out is float32 or int64 whatever that is,
     so one program runs them all. In int8, it computes in float32, and matrices are kept in 8 bits;
-    with `integers`, what they meet is rounded to 8 bits too: quicker, and less exact.
+    with `integers`, the tokens that they meet are rounded to 8 bits too: quicker, and less exact.
     """
 
     def __init__(
@@ -291,15 +294,19 @@ class Graph:
         return Value(self, form.name, self.type)
 
     def _eight_bit_product(self, x: Value, name: str) -> Value:
-        """x by a matrix with a scale for each row: either the matrix is made float again, or x is
-        rounded by one scale for the call, with the operators of ONNX Runtime's `quantize_dynamic`,
-        which it fuses."""
+        """x by a matrix with a scale for each row: either the matrix is made float again, or each
+        token of x is rounded by a scale of its own. One scale for a whole call, as ONNX Runtime's
+        `quantize_dynamic` writes it, would let a loud token drown the others, and pictures that
+        are drawn together change each other."""
         codes, scales = self._rows(name, transposed=True)
         if not self._integers:
             return x @ self.node("DequantizeLinear", codes, scales, axis=1, type=FLOAT)
-        x8, scale, zero = self.nodes("DynamicQuantizeLinear", x, outputs=3)
+        largest = self.node("ReduceMax", self.node("Abs", x), np.array([-1]), keepdims=1)
+        scale = self.node("Max", largest, SILENCE) / LARGEST8
+        x8 = (self.node("Round", x / scale) + ZERO8).to(UINT8)
+        zero = self.constant(ZERO8, UINT8)
         total = self.node("MatMulInteger", x8, codes, zero, type=INT32).to(FLOAT)
-        return total * (scale * scales)
+        return total * scale * scales
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self._shapes:

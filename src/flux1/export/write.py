@@ -13,7 +13,7 @@ from flux1.export.graph import Form, Graph
 from flux1.weights.safetensors import beside
 
 DATA = "backbone.onnx_data"  # as the published models call it
-EXTERNAL_ABOVE = 2**28  # bytes of weights that one file still holds; protobuf ends at 2 GiB
+EXTERNAL_ABOVE = 2**24  # bytes of weights that are read with the graph; more are mapped, quicker
 ALIGNMENT = 4096  # of each tensor in the data file, so that it can be mapped
 
 

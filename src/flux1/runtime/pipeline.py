@@ -118,35 +118,7 @@ class OnnxPipeline:
         levels = np.round((pixels[0].clip(-1, 1) + 1) * 127.5)
         return Image.fromarray(levels.astype(np.uint8).transpose(1, 2, 0))
 
-    def _draw(self, request: ImageRequest, first: int) -> Iterator[Step | Finished]:
-        """Encode, start, step until done, decode."""
-        rows, columns = self._grid(request)
-        seeds = [request.seed + k for k in range(request.num_images)]
-        channels = self.variant.autoencoder.latent_channels
-        noise = [initial_noise(seed, channels, 2 * rows, 2 * columns) for seed in seeds]
-        mu = shift_mu(rows * columns) if self.variant.time_shift else None
-        velocity = self._field(request)
-
-        solver = SOLVERS[request.solver](pack(np.stack(noise)), sampling_times(request.steps, mu))
-        x, t = next(solver)
-        done, evaluations = False, 0
-        while not done:
-            v = velocity(x, t)
-            estimate = denoised(x, t, v)
-            evaluations += 1
-            try:
-                x, t = solver.send(v)
-            except StopIteration as finished:
-                x, t, done = finished.value, 0.0, True
-            step, rest = divmod(evaluations, EVALUATIONS_PER_STEP[request.solver])
-            for k, seed in enumerate(seeds):
-                if rest == 0:
-                    preview = partial(self.decode, estimate[k], request)
-                    yield Step(first + k, step, request.steps, t, preview)
-                if done:
-                    yield Finished(first + k, seed, self.decode(x[k], request))
-
-    def _field(self, request: ImageRequest) -> Callable[[Tokens, float], Tokens]:
+    def field(self, request: ImageRequest) -> Callable[[Tokens, float], Tokens]:
         """v(x, t) of a request: its words, its guidance and its size are in it."""
         conditions, pictures = self._conditions(request), request.num_images
         rule = classifier_free(request.true_cfg) if len(conditions) > 1 else embedded()
@@ -181,6 +153,34 @@ class OnnxPipeline:
             return combined
 
         return velocity
+
+    def _draw(self, request: ImageRequest, first: int) -> Iterator[Step | Finished]:
+        """Encode, start, step until done, decode."""
+        rows, columns = self._grid(request)
+        seeds = [request.seed + k for k in range(request.num_images)]
+        channels = self.variant.autoencoder.latent_channels
+        noise = [initial_noise(seed, channels, 2 * rows, 2 * columns) for seed in seeds]
+        mu = shift_mu(rows * columns) if self.variant.time_shift else None
+        velocity = self.field(request)
+
+        solver = SOLVERS[request.solver](pack(np.stack(noise)), sampling_times(request.steps, mu))
+        x, t = next(solver)
+        done, evaluations = False, 0
+        while not done:
+            v = velocity(x, t)
+            estimate = denoised(x, t, v)
+            evaluations += 1
+            try:
+                x, t = solver.send(v)
+            except StopIteration as finished:
+                x, t, done = finished.value, 0.0, True
+            step, rest = divmod(evaluations, EVALUATIONS_PER_STEP[request.solver])
+            for k, seed in enumerate(seeds):
+                if rest == 0:
+                    preview = partial(self.decode, estimate[k], request)
+                    yield Step(first + k, step, request.steps, t, preview)
+                if done:
+                    yield Finished(first + k, seed, self.decode(x[k], request))
 
     def _conditions(self, request: ImageRequest) -> list[Conditioning]:
         """The prompt's, and under classifier-free guidance the negative prompt's."""
