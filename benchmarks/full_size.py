@@ -37,11 +37,11 @@ from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, Transfor
 from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_DEV, TINY
-from flux1.weights.disk import check_room
-from flux1.weights.dtypes import DTYPES
-from flux1.weights.safetensors import write_json
+from flux1.weights.files.disk import check_room
+from flux1.weights.files.dtypes import DTYPES
+from flux1.weights.files.safetensors import write_json
+from flux1.weights.files.write import Form, Pending, write_safetensors
 from flux1.weights.save import transformers_clip_config, transformers_t5_config
-from flux1.weights.write import Form, Pending, write_safetensors
 
 PROMPT = "a red fox on a blue background"
 TRANSFORMER = "flux1-dev.safetensors"

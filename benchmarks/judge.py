@@ -21,7 +21,7 @@ from adherence.judge import Judge, Trust, fit
 from adherence.painters import Truth
 from adherence.reading import read
 from adherence.scores import rows
-from flux1.training.sprites import Sprites
+from flux1.training.mini.sprites import Sprites
 
 CHECK_SEEDS = (71_002, 71_003, 71_004)
 SPRITES = Annotated[Path, typer.Option(help="sprites.npz of a run of `flux1 train flux-mini`.")]

@@ -41,14 +41,14 @@ from flux1.model.transformer import Transformer
 from flux1.pipeline.advance import advance
 from flux1.request import make_request
 from flux1.training.distributed import ALONE
-from flux1.training.finetune import Finetune
-from flux1.training.finetune_settings import Pictures, RunOptions, choose_settings
+from flux1.training.finetune.run import Finetune
+from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
 from flux1.weights.convert import plan_conversion
-from flux1.weights.keep import Keep
 from flux1.weights.load import load_transformer
-from flux1.weights.lora import merge_lora, read_lora
+from flux1.weights.lora.read import merge_lora, read_lora
 from flux1.weights.model_files import Source
-from flux1.weights.quantize import Quantization
+from flux1.weights.numbers.keep import Keep
+from flux1.weights.numbers.quantize import Quantization
 from flux1.weights.save import save_diffusers
 from flux1.weights.sources import locate
 from machine import about, result_path

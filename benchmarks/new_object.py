@@ -35,8 +35,8 @@ from adherence.parts import OPPOSITE, half
 from flux1 import FluxPipeline
 from flux1.events import Finished
 from flux1.request import make_request
+from flux1.training.mini.vocabulary import COLOURS
 from flux1.training.objective import sheet
-from flux1.training.vocabulary import COLOURS
 from machine import about, environment, result_path
 
 ZORB = run_path(str(Path(__file__).parents[1] / "examples" / "draw_zorb.py"))

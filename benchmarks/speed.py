@@ -41,7 +41,7 @@ from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning
 from flux1.pipeline.job import Job
 from flux1.variants import FLUX_MINI
-from flux1.weights.names import autoencoder_to_diffusers, transformer_to_diffusers
+from flux1.weights.recognise.names import autoencoder_to_diffusers, transformer_to_diffusers
 
 SEED = 31_337
 PROMPT = "a red fox on a blue background"

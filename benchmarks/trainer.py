@@ -21,15 +21,15 @@ import torch
 from rich.console import Console
 
 from flux1.pipeline.pipeline import FluxPipeline
-from flux1.training.cache import Cache, RememberedText
-from flux1.training.captioned import CaptionedObjective
 from flux1.training.distributed import ALONE
-from flux1.training.encoded import EncodedPictures
-from flux1.training.finetune_settings import FinetuneSettings, Pictures, choose_settings
+from flux1.training.finetune.cache import Cache, RememberedText
+from flux1.training.finetune.captioned import CaptionedObjective
+from flux1.training.finetune.encoded import EncodedPictures
+from flux1.training.finetune.parts import Parts
+from flux1.training.finetune.prepare import Preparation
+from flux1.training.finetune.remarks import Remarks
+from flux1.training.finetune.settings import FinetuneSettings, Pictures, choose_settings
 from flux1.training.loop import LoopSettings, optimizers_for, run
-from flux1.training.parts import Parts
-from flux1.training.prepare import Preparation
-from flux1.training.remarks import Remarks
 from flux1.weights.sources import locate
 from machine import about, result_path
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from flux1.training.sprites import Sprites
-from flux1.training.vocabulary import NOUNS, STYLES
+from flux1.training.mini.sprites import Sprites
+from flux1.training.mini.vocabulary import NOUNS, STYLES
 
 TRANSFORMER = {
     "patch_size": 1,

@@ -7,8 +7,8 @@ import gguf
 import torch
 from safetensors.torch import save_file
 
-from flux1.weights import names
-from flux1.weights.configs import transformer_config
+from flux1.weights.recognise import names
+from flux1.weights.recognise.configs import transformer_config
 
 NF4 = torch.tensor(
     [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,

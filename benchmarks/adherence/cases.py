@@ -15,8 +15,8 @@ import numpy as np
 from adherence.free import FREE, Free
 from adherence.measures import COMPACT
 from adherence.parts import OPPOSITE
-from flux1.training.scenes import NUMBERS, RELATIONS, Mixture, Scene, Thing, sample_scene
-from flux1.training.vocabulary import (
+from flux1.training.mini.scenes import NUMBERS, RELATIONS, Mixture, Scene, Thing, sample_scene
+from flux1.training.mini.vocabulary import (
     COLOUR_NAMES,
     HELD_OUT_COLOURS,
     HELD_OUT_STYLES,

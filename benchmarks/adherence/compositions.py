@@ -13,9 +13,9 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from flux1.training.scenes import recolour
-from flux1.training.sprites import Sprites
-from flux1.training.vocabulary import COLOUR_NAMES, COLOURS, NOUNS, STYLES
+from flux1.training.mini.scenes import recolour
+from flux1.training.mini.sprites import Sprites
+from flux1.training.mini.vocabulary import COLOUR_NAMES, COLOURS, NOUNS, STYLES
 
 SIDE = 64
 STYLE_NAMES = tuple(STYLES)

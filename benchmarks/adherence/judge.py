@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adherence.compositions import SIDE, STYLE_NAMES, Deck, compose
-from flux1.training.vocabulary import NOUNS
+from flux1.training.mini.vocabulary import NOUNS
 
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 TRAINING_SEED = 71_001

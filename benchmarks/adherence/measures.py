@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from flux1.training.vocabulary import COLOURS
+from flux1.training.mini.vocabulary import COLOURS
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 BORDER = 3 / 128  # width of the border that counts as background, as a fraction of the side

@@ -15,8 +15,8 @@ from adherence.cases import Case
 from flux1 import Finished, FluxPipeline, ImageRequest, make_request
 from flux1.errors import RequestError, nearest
 from flux1.flow.solvers import EVALUATIONS_PER_STEP
-from flux1.training.scenes import render
-from flux1.training.sprites import Sprites
+from flux1.training.mini.scenes import render
+from flux1.training.mini.sprites import Sprites
 
 Size = tuple[int, int]  # width, height
 TIMED_PROMPT, TIMED_ROUNDS = "a red fox on a blue background", 5

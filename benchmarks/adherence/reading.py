@@ -12,7 +12,7 @@ from adherence.cases import Case
 from adherence.judge import Judge, Verdict
 from adherence.measures import background_colour, object_colour
 from adherence.parts import OPPOSITE, Part, couples, half, patches
-from flux1.training.scenes import Scene
+from flux1.training.mini.scenes import Scene
 
 
 @dataclass(frozen=True)

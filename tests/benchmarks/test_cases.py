@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from adherence.cases import SETS, Case, cases_of, fingerprint
 from adherence.free import FREE
 from adherence.scores import CATEGORIES
-from flux1.training.scenes import Mixture, caption, sample_scene
-from flux1.training.vocabulary import (
+from flux1.training.mini.scenes import Mixture, caption, sample_scene
+from flux1.training.mini.vocabulary import (
     COLOUR_NAMES,
     HELD_OUT_COLOURS,
     HELD_OUT_STYLES,

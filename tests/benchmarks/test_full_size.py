@@ -78,7 +78,7 @@ def test_it_is_converted_and_both_are_drawn(folder, tmp_path):
 
 def test_without_room_nothing_is_written(tmp_path, monkeypatch):
     left = SimpleNamespace(free=1000)
-    monkeypatch.setattr("flux1.weights.disk.shutil.disk_usage", lambda _: left)
+    monkeypatch.setattr("flux1.weights.files.disk.shutil.disk_usage", lambda _: left)
     done = CliRunner().invoke(full_size.app, ["make", str(tmp_path / "x"), "--scale", "tiny"])
     assert done.exit_code == 2
     assert "needs 0.00107 GB, its disk has 1e-06 GB left" in done.output

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from adherence.judge import Judge
-from flux1.training.vocabulary import COLOURS, NOUNS
+from flux1.training.mini.vocabulary import COLOURS, NOUNS
 from new_object import FOUND, SCENES, ZORB, Scene, judged, look_for_zorb
 
 RGB = {colour.name: colour.rgb for colour in COLOURS}

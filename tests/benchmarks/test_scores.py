@@ -15,7 +15,7 @@ from adherence.scores import (
     rows,
     shares,
 )
-from flux1.training.scenes import Scene
+from flux1.training.mini.scenes import Scene
 
 
 def _record(name: str, right: bool, wording: str = "plain", held_out: bool = False):

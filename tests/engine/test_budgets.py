@@ -22,7 +22,7 @@ from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
 from flux1.pipeline.memory import Memory
 from flux1.request import Order, make_request
 from flux1.variants import TINY
-from flux1.weights.quantize import quantize_layers
+from flux1.weights.numbers.quantize import quantize_layers
 
 PATIENCE = 60.0  # seconds; only a failing test waits so long
 LARGE = 2**40

@@ -6,9 +6,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flux1.model.autoencoder import AttnBlock, Autoencoder
 from flux1.model.config import AutoencoderConfig
-from flux1.weights.configs import autoencoder_config
 from flux1.weights.load import count
-from flux1.weights.names import autoencoder_from_diffusers
+from flux1.weights.recognise.configs import autoencoder_config
+from flux1.weights.recognise.names import autoencoder_from_diffusers
 from synthetic import autoencoder_model
 
 

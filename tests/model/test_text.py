@@ -5,9 +5,9 @@ import torch
 
 from flux1.model.config import ClipConfig, T5Config
 from flux1.model.text import ClipText, T5Text
-from flux1.weights.configs import clip_config, t5_config
 from flux1.weights.load import count
-from flux1.weights.names import clip_names, t5_names
+from flux1.weights.recognise.configs import clip_config, t5_config
+from flux1.weights.recognise.names import clip_names, t5_names
 from synthetic import CLIP, T5, clip_model, t5_model
 
 END = CLIP["eos_token_id"]

@@ -7,9 +7,9 @@ from flux1.model.config import TransformerConfig
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL
-from flux1.weights.configs import transformer_config
 from flux1.weights.load import count
-from flux1.weights.names import transformer_from_diffusers
+from flux1.weights.recognise.configs import transformer_config
+from flux1.weights.recognise.names import transformer_from_diffusers
 from synthetic import TRANSFORMER, transformer_model
 
 

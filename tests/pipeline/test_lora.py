@@ -13,7 +13,7 @@ from flux1.events import Finished
 from flux1.pipeline.advance import advance
 from flux1.pipeline.lora import KEPT
 from flux1.request import LoraUse, make_request
-from flux1.weights.lora import merge_lora, read_lora
+from flux1.weights.lora.read import merge_lora, read_lora
 from lora_files import make_lora
 
 

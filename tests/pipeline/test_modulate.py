@@ -11,7 +11,7 @@ from flux1.pipeline import modulate
 from flux1.pipeline.advance import advance
 from flux1.pipeline.load import load_pipeline
 from flux1.request import make_request
-from flux1.weights.quantize import quantize_layers
+from flux1.weights.numbers.quantize import quantize_layers
 from lora_files import make_lora
 from synthetic import make_diffusers_folder
 

@@ -3,7 +3,7 @@
 import torch
 
 from flux1.model.config import TransformerConfig
-from flux1.training.data import Batch
+from flux1.training.transformer import Batch
 
 
 def random_batch(config: TransformerConfig, count: int = 2, grid: tuple[int, int] = (2, 3)):

@@ -7,17 +7,17 @@ from PIL import Image
 
 from flux1.errors import DataError
 from flux1.pipeline.load import load_source
-from flux1.training.autoencoder import to_pixels
-from flux1.training.cache import (
+from flux1.training.finetune.cache import (
     Cache,
     RememberedText,
     encode_captions,
     encode_picture,
     read_tokens,
 )
-from flux1.training.dataset import read_examples
-from flux1.training.finetune_settings import Pictures
-from flux1.training.remarks import Remarks
+from flux1.training.finetune.dataset import read_examples
+from flux1.training.finetune.remarks import Remarks
+from flux1.training.finetune.settings import Pictures
+from flux1.training.objective import to_pixels
 from flux1.weights.sources import locate
 from training.folders import picture_folder
 

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from flux1.errors import DataError
-from flux1.training.dataset import read_examples
-from flux1.training.finetune_settings import Pictures
-from flux1.training.remarks import Remarks
+from flux1.training.finetune.dataset import read_examples
+from flux1.training.finetune.remarks import Remarks
+from flux1.training.finetune.settings import Pictures
 
 
 def draw(path: Path, colour="red", size=(64, 64), words: str | None = None):

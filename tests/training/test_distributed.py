@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flux1.training.distributed import ALONE, World
-from flux1.weights.safetensors import FileTensors
+from flux1.weights.files.safetensors import FileTensors
 from training.folders import picture_folder
 
 STEPS = 8

@@ -9,8 +9,8 @@ import torch
 from flux1.errors import DataError
 from flux1.pipeline.encode import Conditioning
 from flux1.training.distributed import World
-from flux1.training.encoded import EncodedPicture, EncodedPictures
-from flux1.weights.safetensors import write_tensors
+from flux1.training.finetune.encoded import EncodedPicture, EncodedPictures
+from flux1.weights.files.safetensors import write_tensors
 
 
 class Words:

@@ -20,10 +20,10 @@ from flux1 import FluxPipeline
 from flux1.errors import DataError, DependencyError, Flux1Error, OutputError
 from flux1.flow.path import velocity
 from flux1.training.distributed import ALONE
-from flux1.training.finetune import Finetune
-from flux1.training.finetune_settings import Pictures, RunOptions, choose_settings
+from flux1.training.finetune.run import Finetune
+from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL, TINY
-from flux1.weights.safetensors import FileTensors, write_tensors
+from flux1.weights.files.safetensors import FileTensors, write_tensors
 from flux1.weights.sources import locate
 from synthetic import make_diffusers_folder
 from training.folders import picture_folder
@@ -92,7 +92,7 @@ def test_what_is_drawn_along_the_way_is_what_the_file_draws(data, tmp_path):
 
 def test_the_loss_of_a_perfect_network_is_zero(data, tmp_path):
     """And the guidance that it is told is 1."""
-    from flux1.training.captioned import CaptionedObjective
+    from flux1.training.finetune.captioned import CaptionedObjective
 
     run, seen = finetune(data, tmp_path / "out", steps=1), []
     original = CaptionedObjective.loss

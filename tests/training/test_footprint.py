@@ -8,13 +8,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from flux1.training.checkpoint import save_checkpoint
-from flux1.training.data import Batch
 from flux1.training.ema import Ema
-from flux1.training.finetune_settings import choose_settings
-from flux1.training.footprint import checkpoint_bytes, picture_encode_bytes, training_bytes
+from flux1.training.finetune.footprint import checkpoint_bytes, picture_encode_bytes, training_bytes
+from flux1.training.finetune.parts import layers_of
+from flux1.training.finetune.settings import choose_settings
 from flux1.training.lora import LoraNetwork
-from flux1.training.parts import layers_of
-from flux1.training.transformer import predict, recompute_blocks
+from flux1.training.transformer import Batch, predict, recompute_blocks
 from flux1.variants import FLUX_DEV, TINY
 from flux1.weights.load import random_autoencoder, random_transformer
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from flux1.training.grounding import (
+from flux1.training.loop import LoopSettings, train
+from flux1.training.mini.grounding import (
     CODE_NORM,
     CODE_SIZE,
     GroundingObjective,
@@ -13,10 +14,9 @@ from flux1.training.grounding import (
     directions,
     in_first_names,
 )
-from flux1.training.loop import LoopSettings, train
-from flux1.training.scenes import Caption, Scene, Thing, caption, sample_scene
-from flux1.training.synonyms import SYNONYMS
-from flux1.training.vocabulary import plural
+from flux1.training.mini.scenes import Caption, Scene, Thing, caption, sample_scene
+from flux1.training.mini.synonyms import SYNONYMS
+from flux1.training.mini.vocabulary import plural
 from flux1.variants import FLUX_MINI, TINY
 from flux1.weights.load import load_model, random_text
 from flux1.weights.sources import locate

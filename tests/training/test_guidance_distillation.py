@@ -9,9 +9,9 @@ from flux1 import FluxPipeline
 from flux1.flow.path import mix
 from flux1.flow.schedule import training_times
 from flux1.model.transformer import Transformer
-from flux1.training.data import Batch, Buckets
-from flux1.training.guidance_distillation import GuidanceDistillationObjective, student_of
-from flux1.training.transformer import predict
+from flux1.training.mini.data import Buckets
+from flux1.training.mini.guidance_distillation import GuidanceDistillationObjective, student_of
+from flux1.training.transformer import Batch, predict
 from flux1.variants import TINY
 from flux1.weights.load import random_transformer
 

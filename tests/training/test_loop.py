@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 
 from flux1.errors import DataError
-from flux1.training.autoencoder import AutoencoderObjective
 from flux1.training.loop import LoopSettings, rate_at, step_seed, train
+from flux1.training.mini.autoencoder import AutoencoderObjective
 from flux1.variants import TINY
 from flux1.weights.load import random_autoencoder
 

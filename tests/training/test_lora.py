@@ -9,15 +9,15 @@ from safetensors import safe_open
 
 from flux1.errors import DataError, OutputError
 from flux1.model.lora import Lora, taking
+from flux1.training.finetune.parts import layers_of
+from flux1.training.finetune.stored import let_gradients_through
 from flux1.training.lora import LoraNetwork
-from flux1.training.parts import layers_of
-from flux1.training.stored import let_gradients_through
 from flux1.training.transformer import predict
 from flux1.variants import TINY
 from flux1.weights.load import random_transformer
-from flux1.weights.lora import merge_lora, read_lora
-from flux1.weights.lora_save import LAYOUTS, save_lora
-from flux1.weights.quantize import quantize_layers
+from flux1.weights.lora.read import merge_lora, read_lora
+from flux1.weights.lora.save import LAYOUTS, save_lora
+from flux1.weights.numbers.quantize import quantize_layers
 from flux1.weights.save import save_diffusers
 from training.batches import random_batch
 
@@ -177,8 +177,8 @@ def test_a_network_without_guidance_is_trained_too(tmp_path):
 
 
 def test_a_rank_above_a_layers_width_is_one_line_with_the_nearest():
-    from flux1.training.finetune_settings import choose_settings
-    from flux1.training.parts import Parts
+    from flux1.training.finetune.parts import Parts
+    from flux1.training.finetune.settings import choose_settings
     from flux1.weights.sources import locate
 
     network = random_transformer(CONFIG, 1)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from flux1.errors import DataError
-from flux1.training.pictures import decode_rgb, look
+from flux1.training.finetune.pictures import decode_rgb, look
 
 ORIENTATION = 0x0112
 

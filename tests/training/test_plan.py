@@ -10,7 +10,7 @@ from flux1.pipeline.ledger import ledger_of
 from flux1.pipeline.plan import CARD
 from flux1.pipeline.rates import Rates
 from flux1.pipeline.room import Room
-from flux1.training.plan import kept_bytes, least, plan_training
+from flux1.training.finetune.plan import kept_bytes, least, plan_training
 from flux1.variants import FLUX_DEV, FLUX_MINI
 from flux1.weights.sources import locate
 

@@ -10,13 +10,13 @@ from rich.console import Console
 from flux1 import FluxPipeline, variants
 from flux1.errors import DataError, WeightsError
 from flux1.flow.path import velocity
-from flux1.training import make as making
-from flux1.training import recipes
-from flux1.training.data import Buckets, EncodedScenes
-from flux1.training.make import make
-from flux1.training.rectified_flow import RectifiedFlowObjective
-from flux1.training.scenes import sample_scene
-from flux1.training.vocabulary import NOUNS
+from flux1.training.mini import make as making
+from flux1.training.mini import recipes
+from flux1.training.mini.data import Buckets, EncodedScenes
+from flux1.training.mini.make import make
+from flux1.training.mini.rectified_flow import RectifiedFlowObjective
+from flux1.training.mini.scenes import sample_scene
+from flux1.training.mini.vocabulary import NOUNS
 from flux1.variants import TINY
 from flux1.weights.load import random_text
 

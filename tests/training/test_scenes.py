@@ -5,8 +5,16 @@ import re
 import numpy as np
 import pytest
 
-from flux1.training.scenes import Caption, Scene, Thing, caption, recolour, render, sample_scene
-from flux1.training.vocabulary import (
+from flux1.training.mini.scenes import (
+    Caption,
+    Scene,
+    Thing,
+    caption,
+    recolour,
+    render,
+    sample_scene,
+)
+from flux1.training.mini.vocabulary import (
     COLOURS,
     HELD_OUT_COLOURS,
     HELD_OUT_STYLES,

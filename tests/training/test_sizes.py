@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from flux1.training.sizes import fit, fitted
+from flux1.training.finetune.sizes import fit, fitted
 
 SIDES = st.sampled_from([128, 256, 512, 768, 1024])
 

@@ -9,14 +9,14 @@ from torch import nn
 
 from flux1 import FluxPipeline
 from flux1.flow.schedule import sampling_times, shift_mu
-from flux1.training.data import Batch, Buckets
 from flux1.training.lora import LoraNetwork, linear_layers
-from flux1.training.step_distillation import StepDistillationObjective
-from flux1.training.transformer import predict
+from flux1.training.mini.data import Buckets
+from flux1.training.mini.step_distillation import StepDistillationObjective
+from flux1.training.transformer import Batch, predict
 from flux1.variants import TINY
+from flux1.weights.files.safetensors import write_tensors
 from flux1.weights.load import random_transformer
-from flux1.weights.lora import merge_lora, read_lora
-from flux1.weights.safetensors import write_tensors
+from flux1.weights.lora.read import merge_lora, read_lora
 
 CONFIG = replace(TINY.transformer, guidance_embed=False)
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from flux1.model.stored import StoredLinear
+from flux1.training.finetune.parts import layers_of
+from flux1.training.finetune.stored import let_gradients_through
 from flux1.training.lora import LoraNetwork
-from flux1.training.parts import layers_of
-from flux1.training.stored import let_gradients_through
 from flux1.training.transformer import predict, recompute_blocks
 from flux1.variants import TINY
 from flux1.weights.load import random_transformer
-from flux1.weights.quantize import quantize_layers
+from flux1.weights.numbers.quantize import quantize_layers
 from training.batches import random_batch
 
 CONFIG = TINY.transformer

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from flux1.weights import names
-from flux1.weights.configs import autoencoder_config, transformer_config
-from flux1.weights.safetensors import write_tensors
+from flux1.weights.files.safetensors import write_tensors
+from flux1.weights.recognise import names
+from flux1.weights.recognise.configs import autoencoder_config, transformer_config
 from synthetic import AUTOENCODER, CLIP, T5, make_diffusers_folder, transformer_model
 from synthetic import autoencoder_model as autoencoder
 

@@ -6,9 +6,9 @@ import threading
 import pytest
 import torch
 
-from flux1.weights.ahead import Ahead
-from flux1.weights.lazy import Stored
-from flux1.weights.mapped import MappedFile
+from flux1.weights.files.ahead import Ahead
+from flux1.weights.files.lazy import Stored
+from flux1.weights.files.mapped import MappedFile
 
 
 class Shelf:

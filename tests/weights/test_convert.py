@@ -15,12 +15,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from flux1.errors import Flux1Error, OutputError, RequestError, WeightsError
-from flux1.weights import convert, names
+from flux1.weights import convert
 from flux1.weights.convert import HOLDS, plan_conversion
+from flux1.weights.files.open import open_tensors
+from flux1.weights.files.safetensors import write_tensors
 from flux1.weights.load import load_transformer
-from flux1.weights.open import open_tensors
-from flux1.weights.parts import open_part, split
-from flux1.weights.safetensors import write_tensors
+from flux1.weights.recognise import names
+from flux1.weights.recognise.parts import open_part, split
 from lora_files import make_lora
 from synthetic import make_diffusers_folder
 
@@ -329,7 +330,7 @@ def test_metadata_about_the_licence_goes_along(originals, tmp_path):
 
 
 def shape_of(file):
-    from flux1.weights.shapes import transformer_shape
+    from flux1.weights.recognise.shapes import transformer_shape
 
     return transformer_shape(open_part(file, "transformer"))
 

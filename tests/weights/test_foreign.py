@@ -3,9 +3,9 @@
 import pytest
 
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
-from flux1.weights import names
-from flux1.weights.foreign import FAMILIES, family_of
-from flux1.weights.lora_names import targets
+from flux1.weights.lora.names import targets
+from flux1.weights.recognise import names
+from flux1.weights.recognise.foreign import FAMILIES, family_of
 
 SAMPLES = {  # of the network's file, and of a LoRA
     "FLUX.2": (

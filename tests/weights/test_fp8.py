@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.weights import fp8
-from flux1.weights.lazy import StoredTensors, in_memory
-from flux1.weights.schemes import plain_tensors, schemes_of
+from flux1.weights.files.lazy import StoredTensors, in_memory
+from flux1.weights.numbers import fp8
+from flux1.weights.numbers.schemes import plain_tensors, schemes_of
 
 
 def stored(state):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.weights.gguf import GgufTensors
+from flux1.weights.files.gguf import GgufTensors
 
 ROWS = 3
 

@@ -17,9 +17,9 @@ from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, Transfor
 from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_MINI
-from flux1.weights import names
-from flux1.weights.dtypes import DTYPES
+from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.inspect import inspect
+from flux1.weights.recognise import names
 
 
 def sparse(file, network, rename=lambda name: name, dtype="BF16", size=2, **metadata):

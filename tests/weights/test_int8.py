@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.weights import int8
-from flux1.weights.int8 import quantize_rows
-from flux1.weights.lazy import StoredTensors, in_memory
+from flux1.weights.files.lazy import StoredTensors, in_memory
+from flux1.weights.numbers import int8
+from flux1.weights.numbers.int8 import quantize_rows
 
 
 def dequantize_rows(state):

@@ -10,9 +10,9 @@ import torch
 
 from flux1.model.config import T5Config, TransformerConfig
 from flux1.model.text import T5Text
-from flux1.weights import names
+from flux1.weights.files.safetensors import write_tensors
 from flux1.weights.load import random_transformer
-from flux1.weights.safetensors import write_tensors
+from flux1.weights.recognise import names
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -7,9 +7,10 @@ import torch
 
 from flux1.errors import WeightsError
 from flux1.variants import FLUX_DEV, FLUX_MINI, TINY
-from flux1.weights import load, names
+from flux1.weights import load
+from flux1.weights.files.safetensors import FileTensors, write_tensors
 from flux1.weights.load import FluxTextParts, load_autoencoder, load_model, load_transformer
-from flux1.weights.safetensors import FileTensors, write_tensors
+from flux1.weights.recognise import names
 from flux1.weights.save import save_bfl
 from flux1.weights.sources import locate
 from synthetic import autoencoder_model, clip_model, make_diffusers_folder, t5_model

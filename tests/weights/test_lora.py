@@ -14,10 +14,10 @@ from flux1.model.config import TransformerConfig
 from flux1.model.lora import Lora, taking
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
-from flux1.weights.configs import transformer_config
-from flux1.weights.lora import merge_lora, read_lora
-from flux1.weights.lora_names import algorithms_of, dialect_of, ranks_of, role_of
-from flux1.weights.names import transformer_from_diffusers
+from flux1.weights.lora.names import algorithms_of, dialect_of, ranks_of, role_of
+from flux1.weights.lora.read import merge_lora, read_lora
+from flux1.weights.recognise.configs import transformer_config
+from flux1.weights.recognise.names import transformer_from_diffusers
 from lora_files import DIALECT, KINDS, Made, make_lora
 from synthetic import transformer_model
 

@@ -9,7 +9,7 @@ from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL
-from flux1.weights import names
+from flux1.weights.recognise import names
 
 TINY = TransformerConfig(
     in_channels=8, out_channels=8, vec_in_dim=6, context_in_dim=10, hidden_size=12, num_heads=2,

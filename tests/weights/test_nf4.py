@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.weights import nf4
-from flux1.weights.lazy import StoredTensors, in_memory
+from flux1.weights.files.lazy import StoredTensors, in_memory
+from flux1.weights.numbers import nf4
 
 # the sixteen values of each kind, as bitsandbytes lists them (FP4 in units of 1/12)
 VALUES = {

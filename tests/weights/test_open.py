@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from flux1.errors import MissingWeightsError, WeightsError
-from flux1.weights.dtypes import DTYPES
-from flux1.weights.gguf import GgufTensors
-from flux1.weights.open import open_tensors
-from flux1.weights.pickles import PickleTensors
-from flux1.weights.safetensors import FileTensors, write_tensors
+from flux1.weights.files.dtypes import DTYPES
+from flux1.weights.files.gguf import GgufTensors
+from flux1.weights.files.open import open_tensors
+from flux1.weights.files.pickles import PickleTensors
+from flux1.weights.files.safetensors import FileTensors, write_tensors
 
 STATE = {"a.weight": torch.arange(64.0).reshape(2, 32), "b": torch.ones(3, dtype=torch.bfloat16)}
 WORDS = (b"9" * 30, b"-1", b"[[", b'"a', b"{}", b"\xff\xfe")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.weights.lazy import StoredTensors, in_memory
-from flux1.weights.parts import foreign, open_part, split
-from flux1.weights.safetensors import write_tensors
+from flux1.weights.files.lazy import StoredTensors, in_memory
+from flux1.weights.files.safetensors import write_tensors
+from flux1.weights.recognise.parts import foreign, open_part, split
 
 
 def named(*names, **metadata):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.weights.pickles import PickleTensors
+from flux1.weights.files.pickles import PickleTensors
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
 

@@ -9,12 +9,12 @@ from flux1.model.fp8 import fp8_linear, fp8_rows
 from flux1.model.int8 import int8_linear
 from flux1.model.stored import StoredLinear
 from flux1.variants import FLUX_MINI, TINY
-from flux1.weights import int8
-from flux1.weights.lazy import in_memory
+from flux1.weights.files.lazy import in_memory
+from flux1.weights.files.safetensors import write_tensors
 from flux1.weights.load import load_model, load_transformer, random_transformer
 from flux1.weights.model_files import Source
-from flux1.weights.quantize import quantize_layers, quantized
-from flux1.weights.safetensors import write_tensors
+from flux1.weights.numbers import int8
+from flux1.weights.numbers.quantize import quantize_layers, quantized
 from flux1.weights.sources import locate
 
 ROWS, N_IN, N_OUT = 40, 768, 320

@@ -8,8 +8,8 @@ import torch
 from flux1.errors import WeightsError
 from flux1.pipeline.rates import measure
 from flux1.variants import FLUX_MINI, TINY
-from flux1.weights.reading import READ, decode_rate, disk_rate, fastest
-from flux1.weights.safetensors import write_tensors
+from flux1.weights.files.reading import READ, decode_rate, disk_rate, fastest
+from flux1.weights.files.safetensors import write_tensors
 from flux1.weights.sources import locate
 
 CPU = torch.device("cpu")

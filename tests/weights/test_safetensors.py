@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from flux1.errors import Flux1Error, MissingWeightsError, OutputError, WeightsError
-from flux1.weights.safetensors import FileTensors, write_sharded, write_tensors
+from flux1.weights.files.safetensors import FileTensors, write_sharded, write_tensors
 
 STATE = {
     "a.weight": torch.arange(12.0).reshape(3, 4),

@@ -8,9 +8,9 @@ import torch
 from flux1.errors import OutputError, WeightsError
 from flux1.model.config import TransformerConfig
 from flux1.variants import TINY
-from flux1.weights.configs import autoencoder_config, transformer_config
+from flux1.weights.files.safetensors import FileTensors
 from flux1.weights.load import load_autoencoder, load_model, load_transformer
-from flux1.weights.safetensors import FileTensors
+from flux1.weights.recognise.configs import autoencoder_config, transformer_config
 from flux1.weights.save import (
     diffusers_transformer_config,
     save_bfl,

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from flux1.errors import MissingWeightsError, WeightsError
 from flux1.model.patches import image_ids, text_ids
 from flux1.variants import FLUX_DEV, FLUX_KREA, FLUX_SCHNELL
-from flux1.weights import names
 from flux1.weights.load import load_model
+from flux1.weights.recognise import names
 from flux1.weights.sources import locate
 from weight_files import FORMATS, as_is, block_type, shape_of, write_gguf
 

@@ -13,11 +13,12 @@ from flux1.model.lora import Lora, taking
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.variants import TINY
-from flux1.weights import int8, names
 from flux1.weights.load import load_model, load_text, load_transformer
-from flux1.weights.lora import read_lora
+from flux1.weights.lora.read import read_lora
 from flux1.weights.model_files import Source
-from flux1.weights.parts import open_part
+from flux1.weights.numbers import int8
+from flux1.weights.recognise import names
+from flux1.weights.recognise.parts import open_part
 from flux1.weights.sources import locate
 from lora_files import make_lora
 from weight_files import FORMATS, four_bits, nf4, shape_of, write_gguf

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.weights import torchao
-from flux1.weights.lazy import StoredTensors, in_memory
+from flux1.weights.files.lazy import StoredTensors, in_memory
+from flux1.weights.numbers import torchao
 
 
 def stored(parts, kind="Int8Tensor"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flux1.pipeline.plan import Device, Estimate, Work
     from flux1.pipeline.rates import Rates
     from flux1.pipeline.room import Room
-    from flux1.weights.quantize import Quantization
+    from flux1.weights.numbers.quantize import Quantization
     from flux1.weights.sources import Source
 
     Measured = dict[tuple[Device, Quantization | None], Rates]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flux1.pipeline.plan import Device
     from flux1.pipeline.rates import Rates
     from flux1.pipeline.room import Room
-    from flux1.training.plan import TrainingEstimate
+    from flux1.training.finetune.plan import TrainingEstimate
     from flux1.weights.sources import Source
 
 WIDTH = 100  # of the table; where the terminal has less, its lines wrap
@@ -35,7 +35,7 @@ def plan_training(
     import torch
 
     from flux1.pipeline.ledger import ledger_of
-    from flux1.training.plan import plan_training as ways_in
+    from flux1.training.finetune.plan import plan_training as ways_in
 
     dtypes: dict[Device, torch.dtype] = {"cpu": torch.float32}
     if room.vram is not None:
@@ -54,7 +54,7 @@ def _too_little(
     variant: Variant, room: "Room", estimates: "Sequence[TrainingEstimate]"
 ) -> Flux1Error:
     from flux1.pipeline.memory import bytes_text
-    from flux1.training.plan import least
+    from flux1.training.finetune.plan import least
 
     one = least(estimates)
     here = bytes_text(room.ram if one.vram is None or room.vram is None else room.vram)
@@ -88,7 +88,7 @@ def _show(
     from rich.table import Table
 
     from flux1.pipeline.memory import bytes_text
-    from flux1.training.plan import kept_bytes, preview_bytes
+    from flux1.training.finetune.plan import kept_bytes, preview_bytes
 
     settings = estimates[0].way.settings
     card = "" if room.vram is None else f" and {bytes_text(room.vram)} of graphics memory"
@@ -137,7 +137,7 @@ def _report(
     estimates: "Sequence[TrainingEstimate]",
 ) -> dict[str, Any]:
     """The `--json` object: bytes and seconds."""
-    from flux1.training.plan import kept_bytes, preview_bytes
+    from flux1.training.finetune.plan import kept_bytes, preview_bytes
 
     settings = estimates[0].way.settings
     picture, caption = kept_bytes(variant, settings)

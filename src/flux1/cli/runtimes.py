@@ -75,7 +75,7 @@ def _torch(model: str, device: str | None, dtype: str | None, memory: str | None
 
     def load(request: ImageRequest) -> Any:
         from flux1.pipeline.load import load_source
-        from flux1.weights.lora import read_lora
+        from flux1.weights.lora.read import read_lora
 
         for use in request.loras:  # what is wrong with one is said before a model is loaded
             read_lora(Path(use.name), source.variant.transformer)

@@ -47,8 +47,8 @@ def recipe(
     Interrupt it at will: the same command goes on from the last checkpoint.
     """
     try:
-        from flux1.training.make import make
-        from flux1.training.recipes import read_recipe, recipe_names
+        from flux1.training.mini.make import make
+        from flux1.training.mini.recipes import read_recipe, recipe_names
     except ModuleNotFoundError as missing:
         raise DependencyError(
             f"training needs {missing.name}: install it with `pip install 'flux1[train]'`"
@@ -193,8 +193,8 @@ def lora(
     from flux1.pipeline.load import choose_device, choose_dtype
     from flux1.settings import Settings, read
     from flux1.training.distributed import joined
-    from flux1.training.finetune import Finetune
-    from flux1.training.finetune_settings import Pictures, RunOptions, choose_settings
+    from flux1.training.finetune.run import Finetune
+    from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
     from flux1.weights.sources import locate
 
     place = choose_device(device or read(Settings).device)

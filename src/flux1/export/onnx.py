@@ -23,12 +23,12 @@ from flux1.export.transformer import write_transformer
 from flux1.export.write import EXTERNAL_ABOVE, weight_bytes, write_graph
 from flux1.runtime.folder import INDEX, Exported, index_of
 from flux1.variants import FluxText, Variant
-from flux1.weights.disk import check_room
+from flux1.weights.files.disk import check_room
+from flux1.weights.files.safetensors import beside, write_json
 from flux1.weights.load import SentenceTextParts, load_model, load_tokenizer, transformers_tokenizer
 from flux1.weights.model_files import Source, verify
-from flux1.weights.networks import open_network
-from flux1.weights.parts import Kind
-from flux1.weights.safetensors import beside, write_json
+from flux1.weights.recognise.networks import open_network
+from flux1.weights.recognise.parts import Kind
 from flux1.weights.sources import unreadable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flux1.errors import WeightsError
 from flux1.export.graph import Form, Graph
-from flux1.weights.safetensors import beside
+from flux1.weights.files.safetensors import beside
 
 DATA = "backbone.onnx_data"  # as the published models call it
 EXTERNAL_ABOVE = 2**24  # bytes of weights that are read with the graph; more are mapped, quicker

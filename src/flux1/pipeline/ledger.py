@@ -14,9 +14,9 @@ from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, Transfor
 from flux1.model.transformer import Transformer
 from flux1.pipeline.footprint import modulation_numbers
 from flux1.variants import FluxText, SentenceText, Variant
-from flux1.weights.keep import Keep
-from flux1.weights.open import naming, open_tensors
-from flux1.weights.parts import Kind, open_part, split
+from flux1.weights.files.open import naming, open_tensors
+from flux1.weights.numbers.keep import Keep
+from flux1.weights.recognise.parts import Kind, open_part, split
 from flux1.weights.sources import Source
 
 PUBLISHED = 2.0  # bytes of a number in the files that are not here: bfloat16

@@ -12,7 +12,7 @@ from flux1.pipeline.pipeline import FluxPipeline
 from flux1.settings import Settings, read
 from flux1.variants import FluxText, Licence, SentenceText
 from flux1.weights.load import FluxTextParts, Keep, SentenceTextParts, TextParts, load_model
-from flux1.weights.quantize import Quantization
+from flux1.weights.numbers.quantize import Quantization
 from flux1.weights.sources import Source, locate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # float16 overflows in FLUX.1

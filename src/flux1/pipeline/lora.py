@@ -20,7 +20,7 @@ from flux1.model.lora import Lora
 from flux1.model.transformer import Transformer
 from flux1.pipeline.job import Job
 from flux1.request import LoraUse
-from flux1.weights.lora import read_lora
+from flux1.weights.lora.read import read_lora
 
 KEPT = 8  # files that requests named
 _log = logging.getLogger("flux1")

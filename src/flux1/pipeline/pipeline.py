@@ -26,8 +26,8 @@ from flux1.pipeline.like import dtype_of
 from flux1.pipeline.lora import LoadedLora, Loras
 from flux1.request import ImageRequest, LoraUse, make_request
 from flux1.variants import Variant
-from flux1.weights.keep import Keep
-from flux1.weights.quantize import Quantization
+from flux1.weights.numbers.keep import Keep
+from flux1.weights.numbers.quantize import Quantization
 
 
 @dataclass(frozen=True)

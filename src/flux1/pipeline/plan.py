@@ -33,8 +33,8 @@ from flux1.pipeline.room import Room
 from flux1.presets import find as find_preset
 from flux1.request import ImageRequest
 from flux1.variants import FluxText, Variant
-from flux1.weights.keep import Keep
-from flux1.weights.quantize import Quantization
+from flux1.weights.numbers.keep import Keep
+from flux1.weights.numbers.quantize import Quantization
 
 Device = Literal["cpu", "cuda"]
 Stages = Literal["together", "text first", "one by one"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from flux1.weights.quantize import Quantization, quantize_layers
-from flux1.weights.reading import PIECE, decode_rate, disk_rate, fastest
+from flux1.weights.files.reading import PIECE, decode_rate, disk_rate, fastest
+from flux1.weights.numbers.quantize import Quantization, quantize_layers
 from flux1.weights.sources import Source
 
 SIDE, ROWS = 3072, 512  # of a product: as in FLUX.1's layers

@@ -25,8 +25,8 @@ from flux1.pipeline.room import room_within
 from flux1.request import ImageRequest, make_request
 from flux1.weights.load import load_text, source_autoencoder, source_transformer
 from flux1.weights.model_files import verify
-from flux1.weights.networks import open_network
-from flux1.weights.quantize import Quantization
+from flux1.weights.numbers.quantize import Quantization
+from flux1.weights.recognise.networks import open_network
 from flux1.weights.sources import Source, unreadable
 
 T = TypeVar("T")

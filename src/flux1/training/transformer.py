@@ -1,9 +1,11 @@
 """What the objectives of the transformer share: first weights, a prediction, groups, a preview."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
@@ -14,8 +16,17 @@ from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import make_request
-from flux1.training.data import Batch
 from flux1.training.objective import ParameterGroups, sheet
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Image tokens with their captions' features. `grid`: rows and columns of tokens."""
+
+    tokens: Float[Tensor, "b image c"]
+    txt: Float[Tensor, "b text d"]
+    pooled: Float[Tensor, "b p"]
+    grid: tuple[int, int]
 
 
 def initialise(model: Transformer, context_std: float = 0.4) -> None:
@@ -53,6 +64,30 @@ def predict(
         guidance,
     )
     return predicted.float()
+
+
+def squared_error(
+    predicted: Float[Tensor, "b image c"],
+    wanted: Float[Tensor, "b image c"],
+    t: Float[Tensor, " b"],
+) -> tuple[Tensor, dict[str, float]]:
+    """The mean over everything, and, for the log, that of early and of late times apart."""
+    errors = squared_errors(predicted, wanted)
+    return errors.mean(), by_time(errors.detach(), t)
+
+
+def squared_errors(
+    predicted: Float[Tensor, "b image c"], wanted: Float[Tensor, "b image c"]
+) -> Float[Tensor, " b"]:
+    """The mean of each row."""
+    return F.mse_loss(predicted, wanted, reduction="none").mean(dim=(1, 2))
+
+
+def by_time(errors: Float[Tensor, " b"], t: Float[Tensor, " b"]) -> dict[str, float]:
+    """Means of the errors at early and at late times, for the log."""
+    noisy = t > 0.6
+    figures = {"low_t": errors[~noisy], "high_t": errors[noisy]}
+    return {k: v.mean().item() for k, v in figures.items() if len(v)}
 
 
 def parameter_groups(model: nn.Module) -> ParameterGroups:

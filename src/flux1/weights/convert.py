@@ -19,28 +19,28 @@ from torch import Tensor
 
 from flux1.errors import OutputError, RequestError, WeightsError, nearest
 from flux1.request import LoraUse, lora_uses
-from flux1.weights import names
-from flux1.weights.disk import check_room
-from flux1.weights.dtypes import WORDS
-from flux1.weights.encode import BLOCKS, ENCODINGS, PLAIN, Encoding, plain
-from flux1.weights.gguf import ARCHITECTURE
+from flux1.weights.files.disk import check_room
+from flux1.weights.files.dtypes import WORDS
+from flux1.weights.files.gguf import ARCHITECTURE
+from flux1.weights.files.lazy import LastTensor, LazyTensors
+from flux1.weights.files.safetensors import INDEX_SUFFIX, expected_files, write_json
+from flux1.weights.files.write import (
+    Form,
+    Pending,
+    write_gguf,
+    write_safetensors,
+)
 from flux1.weights.inspect import LICENCE_KEYS, NAME_KEYS
-from flux1.weights.lazy import LastTensor, LazyTensors
-from flux1.weights.lora import LoraFile, merge_lora, read_lora
-from flux1.weights.networks import FOLDERS, Network, find_networks, open_network
-from flux1.weights.parts import Kind
-from flux1.weights.safetensors import INDEX_SUFFIX, expected_files, write_json
+from flux1.weights.lora.read import LoraFile, merge_lora, read_lora
+from flux1.weights.numbers.encode import BLOCKS, ENCODINGS, PLAIN, Encoding, plain
+from flux1.weights.recognise import names
+from flux1.weights.recognise.networks import FOLDERS, Network, find_networks, open_network
+from flux1.weights.recognise.parts import Kind
 from flux1.weights.save import (
     diffusers_autoencoder_config,
     diffusers_transformer_config,
     transformers_clip_config,
     transformers_t5_config,
-)
-from flux1.weights.write import (
-    Form,
-    Pending,
-    write_gguf,
-    write_safetensors,
 )
 
 Layout = Literal["bfl", "diffusers", "comfyui", "gguf"]

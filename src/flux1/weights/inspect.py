@@ -10,18 +10,24 @@ from typing import Any
 from flux1.errors import MissingWeightsError, WeightsError
 from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.variants import VARIANTS
-from flux1.weights import lora_names, names
-from flux1.weights.family import relatives
-from flux1.weights.foreign import family_of
-from flux1.weights.gguf import GgufTensors
-from flux1.weights.lazy import StoredTensors
-from flux1.weights.networks import READERS, forms_of
-from flux1.weights.open import SUFFIXES, naming, open_tensors
-from flux1.weights.parts import Kind, Part, foreign, split
-from flux1.weights.pickles import PickleTensors
-from flux1.weights.safetensors import INDEX_SUFFIX
-from flux1.weights.schemes import plain_tensors, schemes_of
-from flux1.weights.shapes import autoencoder_shape, clip_shape, t5_shape, transformer_shape
+from flux1.weights.files.gguf import GgufTensors
+from flux1.weights.files.lazy import StoredTensors
+from flux1.weights.files.open import SUFFIXES, naming, open_tensors
+from flux1.weights.files.pickles import PickleTensors
+from flux1.weights.files.safetensors import INDEX_SUFFIX
+from flux1.weights.lora import names as lora_names
+from flux1.weights.numbers.schemes import plain_tensors, schemes_of
+from flux1.weights.recognise import names
+from flux1.weights.recognise.family import relatives
+from flux1.weights.recognise.foreign import family_of
+from flux1.weights.recognise.networks import READERS, forms_of
+from flux1.weights.recognise.parts import Kind, Part, foreign, split
+from flux1.weights.recognise.shapes import (
+    autoencoder_shape,
+    clip_shape,
+    t5_shape,
+    transformer_shape,
+)
 
 LICENCE_KEYS = ("license", "licence", "modelspec.license", "general.license")
 NAME_KEYS = ("modelspec.title", "general.name", "ss_base_model_version")

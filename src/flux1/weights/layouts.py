@@ -14,14 +14,8 @@ from pathlib import Path
 from flux1 import variants
 from flux1.errors import MissingWeightsError, UnknownModelError, WeightsError
 from flux1.variants import FluxText, SentenceText, Variant
-from flux1.weights.configs import (
-    autoencoder_config,
-    clip_config,
-    read_config,
-    t5_config,
-    transformer_config,
-)
-from flux1.weights.family import bfl_name, check_fit, named_row, row_for
+from flux1.weights.files.open import SUFFIXES
+from flux1.weights.files.safetensors import expected_files, read_json, within
 from flux1.weights.model_files import (
     LORA_FILE,
     MODEL_FILES,
@@ -33,8 +27,14 @@ from flux1.weights.model_files import (
     from_where,
     require,
 )
-from flux1.weights.open import SUFFIXES
-from flux1.weights.safetensors import expected_files, read_json, within
+from flux1.weights.recognise.configs import (
+    autoencoder_config,
+    clip_config,
+    read_config,
+    t5_config,
+    transformer_config,
+)
+from flux1.weights.recognise.family import bfl_name, check_fit, named_row, row_for
 from flux1.weights.single import missing_tokenizers, of_file, tokenizer_folders
 
 DIFFUSERS_PARTS = "transformer/ vae/ text_encoder/ text_encoder_2/ tokenizer/ tokenizer_2/"

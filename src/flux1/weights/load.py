@@ -22,14 +22,14 @@ from flux1.model.config import (
 from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
 from flux1.variants import FluxText, SentenceText
-from flux1.weights import names
-from flux1.weights.keep import Keep, Storing
-from flux1.weights.lazy import Stored, StoredTensors
-from flux1.weights.lora import merge_lora, read_lora
+from flux1.weights.files.lazy import Stored, StoredTensors
+from flux1.weights.files.open import naming
+from flux1.weights.lora.read import merge_lora, read_lora
 from flux1.weights.model_files import Source, verify
-from flux1.weights.open import naming
-from flux1.weights.parts import Kind, open_part
-from flux1.weights.quantize import Quantization, quantize_layers
+from flux1.weights.numbers.keep import Keep, Storing
+from flux1.weights.numbers.quantize import Quantization, quantize_layers
+from flux1.weights.recognise import names
+from flux1.weights.recognise.parts import Kind, open_part
 from flux1.weights.sources import unreadable
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from flux1.errors import MissingWeightsError, WeightsError
 from flux1.variants import Variant
-from flux1.weights.safetensors import MAX_HEADER, expected_files, read_json
+from flux1.weights.files.safetensors import MAX_HEADER, expected_files, read_json
 
 MODEL_JSON = "model.json"
 MODEL_FILES = (

@@ -12,10 +12,11 @@ from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, Transfor
 from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.model.transformer import Transformer
 from flux1.variants import Variant
-from flux1.weights import model_files, names
-from flux1.weights.int8 import METADATA, quantize_rows
+from flux1.weights import model_files
+from flux1.weights.files.safetensors import write_json, write_sharded, write_tensors
 from flux1.weights.load import SentenceTextParts
-from flux1.weights.safetensors import write_json, write_sharded, write_tensors
+from flux1.weights.numbers.int8 import METADATA, quantize_rows
+from flux1.weights.recognise import names
 
 MAX_SHARD_SIZE = 10_000_000_000  # bytes; diffusers' own default
 

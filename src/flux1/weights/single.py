@@ -10,13 +10,18 @@ from pathlib import Path
 from flux1.errors import MissingWeightsError, WeightsError
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config
 from flux1.variants import FluxText, Variant
-from flux1.weights.configs import autoencoder_config, clip_config, read_config, t5_config
-from flux1.weights.family import check_fit, page_of, row_for
+from flux1.weights.files.open import SUFFIXES, naming, open_tensors
+from flux1.weights.files.safetensors import within
 from flux1.weights.model_files import Files, Source
-from flux1.weights.open import SUFFIXES, naming, open_tensors
-from flux1.weights.parts import TITLES, Kind, open_part, split
-from flux1.weights.safetensors import within
-from flux1.weights.shapes import autoencoder_shape, clip_shape, t5_shape, transformer_shape
+from flux1.weights.recognise.configs import autoencoder_config, clip_config, read_config, t5_config
+from flux1.weights.recognise.family import check_fit, page_of, row_for
+from flux1.weights.recognise.parts import TITLES, Kind, open_part, split
+from flux1.weights.recognise.shapes import (
+    autoencoder_shape,
+    clip_shape,
+    t5_shape,
+    transformer_shape,
+)
 
 STEMS: dict[Kind, tuple[str, ...]] = {  # what such files are called, the most exact first
     "autoencoder": ("ae", "flux_ae*", "flux*vae*"),

@@ -11,10 +11,10 @@ from pathlib import Path
 from flux1 import variants
 from flux1.errors import MissingWeightsError, UnknownModelError, WeightsError
 from flux1.variants import VARIANTS, FluxText, Variant
-from flux1.weights.family import last_part, named_row
+from flux1.weights.files.open import SUFFIXES
 from flux1.weights.layouts import DIFFUSERS_PARTS, of_folder
 from flux1.weights.model_files import MODEL_JSON, Source
-from flux1.weights.open import SUFFIXES
+from flux1.weights.recognise.family import last_part, named_row
 from flux1.weights.single import of_file
 
 

@@ -1,0 +1,109 @@
+"""A model's networks, each loaded when it is its turn, as a run of finetuning needs it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from flux1.errors import DataError
+from flux1.model.autoencoder import Autoencoder
+from flux1.model.transformer import Transformer
+from flux1.pipeline.encode import FluxTextEncoder, SentenceTextEncoder, TextEncoder
+from flux1.training.finetune.settings import FinetuneSettings
+from flux1.training.finetune.stored import let_gradients_through
+from flux1.training.lora import LoraNetwork, linear_layers, widths
+from flux1.variants import FluxText
+from flux1.weights.load import (
+    RANDOM_SEED,
+    FluxTextParts,
+    load_autoencoder,
+    load_text,
+    load_transformer,
+    random_autoencoder,
+    random_transformer,
+)
+from flux1.weights.model_files import Source
+from flux1.weights.numbers.quantize import quantize_layers
+
+LAYERS = {
+    "attention": (".qkv", ".proj", ".linear1", ".linear2"),
+    "blocks": (".qkv", ".proj", ".linear1", ".linear2", "_mlp.0", "_mlp.2"),
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The networks of a source. Errors are those of weights/load.py."""
+
+    source: Source
+    settings: FinetuneSettings
+    device: torch.device
+
+    def text_encoder(self) -> TextEncoder:
+        dtype, text = getattr(torch, self.settings.precision), self.source.variant.text
+        parts = load_text(self.source, dtype, self.device, self.settings.keep)
+        if isinstance(parts, FluxTextParts):
+            assert isinstance(text, FluxText)  # a variant has one kind of text or the other
+            return FluxTextEncoder(
+                parts.clip, parts.t5, parts.clip_tokenizer, parts.t5_tokenizer,
+                text.clip.max_length, text.max_tokens,
+            )  # fmt: skip
+        return SentenceTextEncoder(parts.bert, parts.tokenizer, text.max_tokens)
+
+    def autoencoder(self) -> Autoencoder:
+        """In fp32: it is small, and what it says of a picture is kept."""
+        config, files = self.source.variant.autoencoder, self.source.files
+        if files is None:
+            return random_autoencoder(config, RANDOM_SEED).to(self.device)
+        return load_autoencoder(files.autoencoder, config, torch.float32, self.device)
+
+    def autoencoder_shape(self) -> Autoencoder:
+        """Its shapes alone."""
+        with torch.device("meta"):
+            return Autoencoder(self.source.variant.autoencoder)
+
+    def transformer(self) -> Transformer:
+        """In the run's precision; one whose own weights are trained in fp32."""
+        settings, variant = self.settings, self.source.variant
+        full = settings.method == "full"
+        dtype = torch.float32 if full else getattr(torch, settings.precision)
+        if self.source.files is not None:
+            return load_transformer(
+                self.source.files.transformer, variant.transformer, dtype, self.device,
+                settings.keep, settings.quantize,
+            )  # fmt: skip
+        transformer = random_transformer(variant.transformer, RANDOM_SEED).to(self.device, dtype)
+        if settings.quantize is not None:
+            quantize_layers(transformer, settings.quantize)
+        return transformer
+
+    def lora(self, transformer: Transformer) -> LoraNetwork:
+        """New branches beside the layers that the settings name. DataError if one of these is
+        narrower than the rank."""
+        settings = self.settings
+        assert settings.rank is not None
+        assert settings.alpha is not None
+        layers = layers_of(transformer, settings.layers)
+        check_rank(transformer, layers, settings.rank)
+        let_gradients_through(transformer)
+        torch.manual_seed(settings.seed)
+        return LoraNetwork(transformer, layers, settings.rank, settings.alpha)
+
+
+def check_rank(transformer: Transformer, layers: Sequence[str], rank: int) -> None:
+    """DataError, naming the layer, if one of these is narrower than the rank."""
+    width = {name: min(widths(transformer.get_submodule(name))) for name in layers}
+    narrowest = min(layers, key=lambda name: width[name])
+    if rank > width[narrowest]:
+        raise DataError(
+            f"rank: {rank} is above the width of {narrowest}; nearest: {width[narrowest]}"
+        )
+
+
+def layers_of(transformer: Transformer, which: str | None) -> list[str]:
+    """The linear layers that a LoRA changes: in the blocks those of the attention, these and the
+    feed-forward ones, or all of the network."""
+    names = linear_layers(transformer, ("",))
+    if which not in LAYERS:
+        return names
+    return [name for name in names if "_blocks." in name and name.endswith(LAYERS[which])]

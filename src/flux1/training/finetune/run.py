@@ -1,0 +1,184 @@
+"""Teach a model pictures of one's own: a LoRA beside it, or all of its weights.
+
+    pictures and captions -> encoded -> the loop -> lora.safetensors, or a folder that loads
+
+In the run's folder, the same call goes on where it was.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from flux1.errors import DataError
+from flux1.pipeline.memory import give_back
+from flux1.pipeline.pipeline import FluxPipeline
+from flux1.request import make_request
+from flux1.training.distributed import World, divide
+from flux1.training.finetune.cache import Cache, RememberedText
+from flux1.training.finetune.captioned import CaptionedObjective
+from flux1.training.finetune.encoded import EncodedPicture, EncodedPictures
+from flux1.training.finetune.parts import Parts
+from flux1.training.finetune.prepare import Preparation
+from flux1.training.finetune.remarks import Remarks
+from flux1.training.finetune.result import save_learnt
+from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOptions, check_options
+from flux1.training.loop import LoopSettings, run, shown
+from flux1.training.transformer import recompute_blocks
+from flux1.weights.files.safetensors import read_json, write_json
+from flux1.weights.model_files import Source, verify
+
+RUN_FILE = "run.json"
+PATIENCE = 10  # steps in a row without a finite gradient
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """A run in its folder `out`; `cache` may be shared with other runs."""
+
+    source: Source
+    pictures: Pictures
+    settings: FinetuneSettings
+    options: RunOptions
+    out: Path
+    cache: Path
+    console: Console
+    device: torch.device
+    world: World
+    remarks: Remarks = field(default_factory=Remarks)
+
+    def run(self, stop_at: Callable[[], bool] = lambda: False) -> Path | None:
+        """Learn; the path of the LoRA's file or of the model's folder, None if it was stopped
+        before its end. What is wrong with pictures is said before and after.
+
+        DataError, OutputError, DependencyError, WeightsError: one line each.
+        """
+        check_options(self.options)
+        variant = self.source.variant
+        if self.source.files is not None and self.source.files.few_steps is not None:
+            raise DataError(
+                f"model: {variant.id} is a LoRA for few steps beside another model: train on that "
+                f"one, {self.source.files.transformer.parent}; what it learns works with both"
+            )
+        for prompt in self.options.prompts:
+            make_request(variant, prompt)  # what is wrong with one is said now
+        verify(self.source)
+        parts = Parts(self.source, self.settings, self.device)
+        cache = Cache(self.cache, f"{self.source.model_hash} {self.settings.precision}")
+        encoded = self.world.share(self._prepared(parts, cache) if self.world.first else ())
+        try:
+            return self._learnt(parts, cache, encoded, stop_at)
+        finally:
+            self._say(*self.remarks)
+
+    def _prepared(self, parts: Parts, cache: Cache) -> tuple[EncodedPicture, ...]:
+        preparation = Preparation(self.pictures, parts, cache, self.remarks, self.console)
+        encoded = preparation.encoded(self.options.prompts)
+        self._claim(encoded)
+        names, sizes = {one.name for one in encoded}, {one.grid for one in encoded}
+        self._say(f"{len(names)} pictures, {len(sizes)} sizes", *self.remarks)
+        return encoded
+
+    def _learnt(
+        self,
+        parts: Parts,
+        cache: Cache,
+        encoded: tuple[EncodedPicture, ...],
+        stop_at: Callable[[], bool],
+    ) -> Path | None:
+        settings, options, world = self.settings, self.options, self.world
+        draws = bool(options.prompts)
+        autoencoder = parts.autoencoder() if draws else parts.autoencoder_shape()
+        transformer = parts.transformer()
+        learner = (
+            parts.lora(transformer)
+            if settings.method == "lora"
+            else transformer.train().requires_grad_(True)
+        )
+        if options.recompute:
+            recompute_blocks(transformer)
+        divide(transformer, world)
+        give_back()
+        pipeline = FluxPipeline(
+            self.source.variant, transformer, autoencoder, RememberedText(cache),
+            self.source.model_hash, str(self.out),
+        )  # fmt: skip
+        pictures = EncodedPictures(
+            encoded, settings.batch_size, settings.seed, settings.caption_dropout, world
+        )
+        objective = CaptionedObjective(
+            learner, pipeline, pictures, settings.guidance, options.prompts, self.remarks
+        )
+        ran = run(
+            objective, self._loop(), self.out, self.console, stop_at, options.loggers,
+            asdict(settings), world,
+        )  # fmt: skip
+        for step in ran.left_out:
+            self.remarks.add("steps without a finite gradient, which changed nothing", str(step))
+        if ran.done < settings.steps:
+            self._say(f"stopped after {ran.done} of {settings.steps} steps; the same goes on there")
+            return None
+        with shown(learner, ran.ema):
+            return save_learnt(
+                learner, transformer, self.out, parts, self.options.layout, self.world
+            )
+
+    def _loop(self) -> LoopSettings:
+        settings, options = self.settings, self.options
+        return LoopSettings(
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            matrix_learning_rate=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            decay_fraction=0.0,  # so that more steps may be asked for later
+            weight_decay=settings.weight_decay,
+            ema_decay=settings.ema_decay,
+            seed=settings.seed,
+            checkpoint_every=options.checkpoint_every,
+            preview_every=options.preview_every,
+            log_every=options.log_every,
+            precision=settings.precision,
+            patience=PATIENCE,
+        )
+
+    def _claim(self, encoded: tuple[EncodedPicture, ...]) -> None:
+        """Keep what the run was begun with. DataError if something else began in this folder; more
+        steps than then may be asked for."""
+        learnt = [f"{one.name}\n{one.caption}\n{one.latents.name}" for one in encoded]
+        told = "\n".join(sorted(learnt)).encode(errors="surrogateescape")  # as files may be named
+        digest = hashlib.sha256(told).hexdigest()
+        mine = _as_json(
+            {"model": self.source.model_hash, "pictures": digest[:16], **asdict(self.settings)}
+        )
+        path = self.out / RUN_FILE
+        theirs = read_json(path) if path.exists() else mine
+        changed = [name for name in mine if name != "steps" and mine[name] != theirs.get(name)]
+        if changed:
+            raise DataError(
+                f"out: {self.out} was begun with other {', '.join(changed)} (see {RUN_FILE}): "
+                "choose another folder with --out, or go on as it was"
+            )
+        begun_for = int(theirs["steps"])
+        if self.settings.steps < begun_for:
+            raise DataError(
+                f"steps: {self.settings.steps} is fewer than {self.out} was begun for; "
+                f"nearest: {begun_for}"
+            )
+        write_json(path, mine)
+
+    def _say(self, *lines: str) -> None:
+        if self.world.first:
+            for line in lines:
+                self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _as_json(value: dict[str, Any]) -> dict[str, Any]:
+    """As it comes back from a file: tuples are lists there."""
+    back: dict[str, Any] = json.loads(json.dumps(value))
+    return back

@@ -1,0 +1,260 @@
+"""Carry a recipe out.
+
+    sprites -> autoencoder -> sentence encoder -> (encoded scenes -> transformer) per phase
+            -> told the guidance -> few steps: each a folder that `flux1` loads
+
+A stage whose result lies in the run's folder is not done again, so an interrupted run goes on
+where it stopped.
+"""
+
+import copy
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from flux1.errors import DataError
+from flux1.model.autoencoder import Autoencoder
+from flux1.model.transformer import Transformer
+from flux1.pipeline.encode import SentenceTextEncoder
+from flux1.pipeline.pipeline import FluxPipeline
+from flux1.training.loop import LoopSettings, train
+from flux1.training.lora import LoraNetwork, linear_layers
+from flux1.training.mini.autoencoder import AutoencoderObjective, start_precise
+from flux1.training.mini.data import Buckets, EncodedScenes, encode_scenes, latent_statistics
+from flux1.training.mini.grounding import GroundingObjective
+from flux1.training.mini.guidance_distillation import GuidanceDistillationObjective, student_of
+from flux1.training.mini.recipes import (
+    GroundingStage,
+    GuidanceStage,
+    Recipe,
+    StepStage,
+    TransformerPhase,
+    sides_of,
+)
+from flux1.training.mini.rectified_flow import RectifiedFlowObjective
+from flux1.training.mini.sprites import Sprites, prepare_sprites
+from flux1.training.mini.step_distillation import StepDistillationObjective
+from flux1.training.mini.text import fetch_sentence_model
+from flux1.training.transformer import initialise
+from flux1.variants import SentenceText, Variant, find
+from flux1.weights.files.safetensors import read_json, write_json
+from flux1.weights.load import SentenceTextParts, load_autoencoder, load_bert
+from flux1.weights.save import save_bfl, save_few_steps, save_model_folder
+
+# What the LoRA of few steps changes: all that works on the picture, and the time.
+FEW_STEP_LAYERS = ("img_in", "time_in", "double_blocks", "single_blocks", "final_layer")
+
+
+@dataclass(frozen=True)
+class Made:
+    """The networks of a finished recipe's model, and its last scenes."""
+
+    transformer: Transformer
+    autoencoder: Autoencoder
+    language: SentenceTextParts
+    scenes: Buckets
+
+
+def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -> Path:
+    """Run all stages in `folder`; returns the finished model's folder (loadable by its path)."""
+    variant = find(recipe.variant)
+    if not isinstance(variant.text, SentenceText):
+        raise DataError(f"recipe: {recipe.name}: {variant.id} has no sentence encoder to train on")
+    _claim(folder, recipe)
+    run = Run(recipe, variant, variant.text, folder, console, device)
+
+    guidance, steps = recipe.guidance_distillation, recipe.step_distillation
+    trained = variant if guidance is None else find(guidance.teacher)
+    made = run.phases(trained)
+    if guidance is not None:
+        run.save(made, trained)
+        made = run.guidance_distilled(made, guidance)
+    finished = run.save(made, variant)
+    if steps is not None:
+        run.few_steps(made, steps)
+    return finished
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Keep the recipe in the run's folder; DataError if another one began there: its stages would
+    be taken for this one's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    path = folder / "recipe.json"
+    if not path.exists():
+        write_json(path, mine)
+        return
+    theirs = read_json(path)
+    changed = [key for key in mine if mine[key] != theirs.get(key)]
+    if changed:
+        raise DataError(
+            f"recipe: {folder} was begun with another {', '.join(changed)} (see {path.name}): "
+            "choose another folder with --out, or go on with the recipe as it was"
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe in its folder, stage by stage."""
+
+    recipe: Recipe
+    variant: Variant
+    text: SentenceText
+    folder: Path
+    console: Console
+    device: torch.device
+
+    def phases(self, variant: Variant) -> Made:
+        """Everything up to the last phase of the transformer, which is of `variant`'s shape."""
+        recipe = self.recipe
+        sprites = self._sprites()
+        language = fetch_sentence_model(self.folder / "text", self.text.bert)
+        language.bert.to(self.device)
+        languages = {"plain": language}
+        if recipe.grounding is not None:
+            languages["grounded"] = self._grounded(language, recipe.grounding)
+        autoencoder = self._autoencoder(sprites)
+
+        torch.manual_seed(recipe.seed)
+        transformer = Transformer(variant.transformer)
+        initialise(transformer)
+        made = Made(transformer.to(self.device), autoencoder, language, Buckets((), 0))
+        for number, phase in enumerate(recipe.transformer, start=1):
+            of = f"transformer, phase {number} of {len(recipe.transformer)}"
+            seed = recipe.seed + number - 1
+            scenes = self._scenes(phase, made.autoencoder, sprites, seed, number, of)
+            made = Made(made.transformer, autoencoder, languages[phase.text], scenes)
+            objective = RectifiedFlowObjective(
+                self._pipeline(made, variant), scenes, recipe.preview_prompts, seed,
+                phase.caption_dropout,
+            )  # fmt: skip
+            self.console.print(of)
+            place = self.folder / f"transformer-{number}"
+            trained = train(objective, phase.loop, place, self.console)
+            made.transformer.load_state_dict(trained.state_dict())
+        return made
+
+    def guidance_distilled(self, made: Made, stage: GuidanceStage) -> Made:
+        """The transformer taught to be told the scale of its guidance."""
+        self.console.print("guidance distillation")
+        torch.manual_seed(self.recipe.seed)
+        teacher = made.transformer.eval().requires_grad_(False)
+        made = dataclasses.replace(made, transformer=student_of(teacher))
+        if stage.loop.compile:
+            teacher.compile(dynamic=False)
+        objective = GuidanceDistillationObjective(
+            self._pipeline(made, self.variant), teacher, self._batches(made, stage.loop),
+            self.recipe.preview_prompts, self.recipe.seed, stage.scales, stage.caption_dropout,
+        )  # fmt: skip
+        place = self.folder / "guidance-distillation"
+        return dataclasses.replace(
+            made, transformer=train(objective, stage.loop, place, self.console)
+        )
+
+    def few_steps(self, made: Made, stage: StepStage) -> None:
+        """A LoRA beside the model, in a folder of its own that asks for the model's."""
+        self.console.print("step distillation")
+        torch.manual_seed(self.recipe.seed)
+        student = find(stage.student)
+        teacher = made.transformer.at_guidance(stage.guidance).requires_grad_(False)
+        made = dataclasses.replace(made, transformer=copy.deepcopy(teacher))
+        layers = linear_layers(made.transformer, FEW_STEP_LAYERS)
+        lora = LoraNetwork(made.transformer, layers, stage.rank, stage.alpha)
+        if stage.loop.compile:
+            teacher.compile(dynamic=False)
+        objective = StepDistillationObjective(
+            lora, teacher, self._pipeline(made, student), self._batches(made, stage.loop),
+            self.recipe.preview_prompts, self.recipe.seed, stage.steps, stage.teacher_steps,
+        )  # fmt: skip
+        trained = train(objective, stage.loop, self.folder / "step-distillation", self.console)
+        assert isinstance(trained, LoraNetwork)  # as `lora` is
+        place, base = self.folder / student.id, self.folder / self.variant.id
+        save_few_steps(place, student, base, trained.tensors(), stage.guidance)
+
+    def save(self, made: Made, variant: Variant) -> Path:
+        """The model's folder, named as its variant."""
+        folder = self.folder / variant.id
+        save_model_folder(folder, variant, made.transformer, made.autoencoder, made.language)
+        return folder
+
+    def _pipeline(self, made: Made, variant: Variant) -> FluxPipeline:
+        words = made.language
+        text = SentenceTextEncoder(words.bert, words.tokenizer, self.text.max_tokens)
+        return FluxPipeline(variant, made.transformer, made.autoencoder, text, "", str(self.folder))
+
+    def _sprites(self) -> Sprites:
+        path = self.folder / "sprites.npz"
+        if not path.exists():
+            self.console.print("fetching and rendering the drawings")
+            prepare_sprites(path)
+        return Sprites.open(path)
+
+    def _grounded(self, language: SentenceTextParts, stage: GroundingStage) -> SentenceTextParts:
+        """A sentence encoder that says where things stand: trained, or the finished one read."""
+        self.console.print("sentence encoder")
+        finished = self.folder / "grounding" / "text_encoder.safetensors"
+        if not finished.exists():
+            objective = GroundingObjective(
+                copy.deepcopy(language.bert), language.tokenizer, stage.loop.batch_size,
+                self.recipe.seed, self.text.max_tokens, stage.code_weight,
+            )  # fmt: skip
+            save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
+        bert = load_bert(finished, self.text.bert, torch.float32).to(self.device)
+        return SentenceTextParts(bert, language.tokenizer)
+
+    def _autoencoder(self, sprites: Sprites) -> Autoencoder:
+        """Trained, or the finished one read; then the latents' shift and scale are measured."""
+        self.console.print("autoencoder")
+        recipe, stage = self.recipe, self.recipe.autoencoder
+        finished = self.folder / "autoencoder" / "autoencoder.safetensors"
+        raw = dataclasses.replace(self.variant.autoencoder, scale_factor=1.0, shift_factor=0.0)
+        if not finished.exists():
+            torch.manual_seed(recipe.seed)
+            model = Autoencoder(raw)
+            start_precise(model)
+            model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            objective = AutoencoderObjective(
+                model, sprites, stage.loop.batch_size, recipe.seed, recipe.picture_size,
+                stage.crop_size, stage.kl_weight, stage.edge_weight,
+            )  # fmt: skip
+            save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
+        model = load_autoencoder(finished, raw, torch.float32, self.device)
+        shift, scale = latent_statistics(model, sprites, recipe.picture_size, recipe.seed)
+        model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
+        return model
+
+    def _scenes(
+        self,
+        phase: TransformerPhase,
+        autoencoder: Autoencoder,
+        sprites: Sprites,
+        seed: int,
+        number: int,
+        of: str,
+    ) -> Buckets:
+        """Compose and encode a phase's scenes, each size in a folder of its name, or read them."""
+        multiple = self.variant.size_multiple
+        parts = []
+        for turn, (size, count) in enumerate(phase.scenes.items()):
+            (width, height), place = sides_of(size), self.folder / f"scenes-{number}" / size
+            if not (place / "latents.safetensors").exists():
+                self.console.print(f"{of}: composing and encoding scenes of {size}")
+                with Progress(console=self.console) as progress:
+                    encode_scenes(
+                        place, autoencoder, sprites, (width, height), count, seed + 1000 * turn,
+                        phase.mixture, getattr(torch, phase.loop.precision), progress,
+                    )  # fmt: skip
+            parts.append(EncodedScenes.open(place, (height // multiple, width // multiple)))
+        return Buckets(tuple(parts), self._batch_tokens(phase.loop))
+
+    def _batches(self, made: Made, loop: LoopSettings) -> Buckets:
+        """The last scenes, in batches of a later stage's size."""
+        return Buckets(made.scenes.parts, self._batch_tokens(loop))
+
+    def _batch_tokens(self, loop: LoopSettings) -> int:
+        return loop.batch_size * (self.recipe.picture_size // self.variant.size_multiple) ** 2
