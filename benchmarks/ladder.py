@@ -2,7 +2,7 @@
 
     python benchmarks/ladder.py                                  # flux-mini alone
     python benchmarks/ladder.py --processes 2 \\
-        --model runs/teacher/model:label=flux-mini-teacher:guidance=1:true_cfg=3 \\
+        --model runs/flux-mini/flux-mini-teacher \\
         --model flux-mini --model flux-mini-schnell:steps=4
     python benchmarks/ladder.py --model TEACHER --model flux-mini --guidances 1,2,3.5,5,7
 
