@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flux1 import FluxPipeline
-from flux1.training.vocabulary import COLOURS, NOUNS
+from flux1.training.mini.vocabulary import COLOURS, NOUNS
 
 
 @pytest.fixture(scope="module")

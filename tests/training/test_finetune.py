@@ -202,14 +202,17 @@ def test_a_run_killed_in_the_middle_has_the_same_losses_and_weights(data, tmp_pa
     assert same(tensors(again), tensors(once))
 
 
-def test_a_run_that_is_asked_to_stop_keeps_its_step_and_goes_on(data, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw8bit"])
+def test_a_run_that_is_asked_to_stop_keeps_its_step_and_goes_on(data, tmp_path, optimizer):
     out, asked = tmp_path / "out", iter([False, False, True])
     console = Console(file=StringIO(), width=200)
-    assert finetune(data, out, console=console).run(lambda: next(asked)) is None
+    begun = finetune(data, out, console=console, optimizer=optimizer)
+    assert begun.run(lambda: next(asked)) is None
     assert "stopped after 3 of 6 steps" in console.file.getvalue()
     assert not (out / "lora.safetensors").exists()
-    made = finetune(data, out).run()
-    assert same(tensors(made), tensors(finetune(data, tmp_path / "whole").run()))
+    made = finetune(data, out, optimizer=optimizer).run()
+    whole = finetune(data, tmp_path / "whole", optimizer=optimizer).run()
+    assert same(tensors(made), tensors(whole))
 
 
 def test_more_steps_go_on_from_the_last_ones_and_fewer_are_refused(data, tmp_path):
@@ -406,6 +409,10 @@ def test_defaults_suit_the_model():
         choose_settings(FLUX_SCHNELL, torch.bfloat16, guidance=1.0)
     with pytest.raises(DataError, match="batch_size: 5 is no multiple of the 2 processes"):
         choose_settings(TINY, torch.float32, processes=2, batch_size=5)
+    with pytest.raises(DataError, match="optimizer: adamw8bit keeps its moments in blocks"):
+        choose_settings(TINY, torch.float32, 2, method="full", optimizer="adamw8bit")
+    with pytest.raises(DataError, match="optimizer: 'adam': input should be 'adamw' or"):
+        choose_settings(TINY, torch.float32, optimizer="adam")
 
 
 def test_an_output_that_is_a_file_is_one_line(data, tmp_path):

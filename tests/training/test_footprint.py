@@ -148,3 +148,11 @@ def test_weights_that_are_not_plain_are_whole_in_each_process():
     shared = training_bytes(FLUX_DEV, settings, processes=4)
     assert shared.weights == alone.weights // 4
     assert training_bytes(FLUX_DEV, settings, processes=4, weights=12).weights == 12
+
+
+def test_moments_in_a_byte_take_a_quarter():
+    usual = choose_settings(FLUX_DEV, torch.bfloat16, method="full")
+    narrow = replace(usual, optimizer="adamw8bit")
+    less = training_bytes(FLUX_DEV, usual).trained - training_bytes(FLUX_DEV, narrow).trained
+    assert less == pytest.approx(11_901_408_320 * (8 - 2.03125), rel=1e-9)
+    assert checkpoint_bytes(FLUX_DEV, usual) - checkpoint_bytes(FLUX_DEV, narrow) == less

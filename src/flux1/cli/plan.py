@@ -88,6 +88,10 @@ def plan(
         int | None,
         typer.Option(help="With --train: that share the work.", show_default="1", min=1),
     ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="With --train: adamw or adamw8bit.", show_default="adamw"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the ways to draw with a model in given memory: their peaks and times, fastest first.
@@ -101,7 +105,7 @@ def plan(
     if not train:
         training = {
             "full": full, "rank": rank, "layers": layers, "batch-size": batch_size,
-            "resolution": resolution, "processes": processes,
+            "resolution": resolution, "processes": processes, "optimizer": optimizer,
         }  # fmt: skip
         for option, value in training.items():
             if value is not None and value is not False and value != []:
@@ -116,7 +120,7 @@ def plan(
     plan_training(
         found, room, by_device, processes or 1, as_json,
         method="full" if full else None, rank=rank, layers=layers, batch_size=batch_size,
-        resolutions=tuple(resolution) if resolution else None,
+        resolutions=tuple(resolution) if resolution else None, optimizer=optimizer,
     )  # fmt: skip
 
 

@@ -181,6 +181,13 @@ def lora(
         int | None, typer.Option(help="Steps until the full rate.", show_default="20")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(show_default="0.01")] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="adamw, or adamw8bit: its moments in a quarter of the memory.",
+            show_default="adamw",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(show_default="0")] = None,
     device: Device = None,
 ) -> None:
@@ -214,6 +221,7 @@ def lora(
             guidance=guidance, rank=rank, alpha=alpha, layers=layers,
             caption_dropout=caption_dropout, ema_decay=ema, warmup_steps=warmup,
             weight_decay=weight_decay, seed=seed, keep=keep, quantize=quantize,
+            optimizer=optimizer,
         )  # fmt: skip
         run = Finetune(
             source, Pictures(data, caption, caption_column), settings, options, folder,

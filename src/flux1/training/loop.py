@@ -20,6 +20,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from flux1.errors import DataError
+from flux1.training.adamw8bit import AdamW8bit
 from flux1.training.checkpoint import load_checkpoint, save_checkpoint
 from flux1.training.distributed import ALONE, World
 from flux1.training.ema import Ema
@@ -34,8 +35,9 @@ class LoopSettings:
     """How long, how fast, how often. Rates: warm up, hold, then fall linearly to zero.
 
     `learning_rate` is AdamW's, `matrix_learning_rate` Muon's. `precision` is that of the matrix
-    products; weights, moments and averages are always float32. `patience`: how many steps in a row
-    may have a loss or a gradient that is not finite (they change nothing) before the run stops.
+    products; weights and averages are always float32, moments too but for `adamw8bit`. `patience`:
+    how many steps in a row may have a loss or a gradient that is not finite (they change nothing)
+    before the run stops.
     """
 
     steps: PositiveInt
@@ -54,6 +56,7 @@ class LoopSettings:
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     patience: NonNegativeInt = 0
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
 
 
 def rate_at(step: int, settings: LoopSettings) -> float:
@@ -68,8 +71,9 @@ def optimizers_for(
     objective: Objective[Network], settings: LoopSettings
 ) -> list[torch.optim.Optimizer]:
     groups = objective.groups()
+    adamw = AdamW8bit if settings.optimizer == "adamw8bit" else torch.optim.AdamW
     made: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(
+        adamw(
             groups.others,
             lr=settings.learning_rate,
             betas=(0.9, 0.99),

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
+from einops import rearrange
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
@@ -59,8 +62,3 @@ def sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
 def to_pixels(pictures: np.ndarray) -> Float[Tensor, "b 3 H W"]:
     """uint8 pictures (b, H, W, 3) to floats in [-1, 1]."""
     return rearrange(torch.from_numpy(pictures).float() / 127.5 - 1, "b h w c -> b c h w")
-
-
-def edges(x: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical differences: an error here is a blurred or displaced line."""
-    return x[..., :, 1:] - x[..., :, :-1], x[..., 1:, :] - x[..., :-1, :]

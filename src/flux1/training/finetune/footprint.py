@@ -25,13 +25,15 @@ from torch import nn
 
 from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.model.transformer import Transformer
+from flux1.training.adamw8bit import BLOCK
 from flux1.training.finetune.parts import check_rank, layers_of
 from flux1.training.finetune.settings import FinetuneSettings
 from flux1.training.lora import widths
 from flux1.variants import Variant
 
 FP32 = torch.float32.itemsize
-MOMENTS = 2  # of AdamW, a number each for every trained one
+# Of AdamW's two moments, bytes for every trained number; in a byte each with a scale for a block.
+MOMENTS = {"adamw": 2 * FP32, "adamw8bit": 2 + 2 * FP32 / BLOCK}
 STEP = 1  # what its step makes beside them on a graphics card; on a CPU it is less
 
 
@@ -71,7 +73,8 @@ def training_bytes(
     numbers, trained = _numbers(config), _trained(config, settings)
     held = numbers * (FP32 if full else size) // processes if weights is None else weights
     averages = 1 if settings.ema_decay else 0
-    beside = trained * FP32 * (MOMENTS + averages + (0 if full else 1))
+    beside = trained * FP32 * (averages + (0 if full else 1))
+    beside += round(trained * MOMENTS[settings.optimizer])
     shared = processes if full else 1
     pictures = -(-settings.batch_size // processes)
     image = max(settings.resolutions) ** 2 // variant.size_multiple**2
@@ -90,7 +93,8 @@ def checkpoint_bytes(variant: Variant, settings: FinetuneSettings) -> int:
     """On the disk: what is trained, its moments and its averages. While a checkpoint is written the
     one before is there too."""
     averages = 1 if settings.ema_decay else 0
-    return _trained(variant.transformer, settings) * FP32 * (1 + MOMENTS + averages)
+    each = FP32 * (1 + averages) + MOMENTS[settings.optimizer]
+    return round(_trained(variant.transformer, settings) * each)
 
 
 def picture_encode_bytes(config: AutoencoderConfig, dtype: torch.dtype, pixels: int) -> int:

@@ -138,6 +138,7 @@ class Finetune:
             warmup_steps=settings.warmup_steps,
             decay_fraction=0.0,  # so that more steps may be asked for later
             weight_decay=settings.weight_decay,
+            optimizer=settings.optimizer,
             ema_decay=settings.ema_decay,
             seed=settings.seed,
             checkpoint_every=options.checkpoint_every,

@@ -35,7 +35,8 @@ class FinetuneSettings:
 
     `resolutions` are the sides of squares that have the wanted areas; `guidance` is what a network
     that embeds it is told while it learns; `alpha` / `rank` is a LoRA's strength, `layers` those
-    that it changes. `keep` and `quantize`: how the frozen weights beside it are held.
+    that it changes. `keep` and `quantize`: how the frozen weights beside it are held. `adamw8bit`
+    has its moments in a byte a number.
     """
 
     method: Literal["lora", "full"]
@@ -55,6 +56,7 @@ class FinetuneSettings:
     seed: NonNegativeInt = 0
     keep: Keep = "plain"
     quantize: Quantization | None = None
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,11 @@ def _check_together(settings: FinetuneSettings, variant: Variant, processes: int
         if not least <= side <= most:
             near = min(max(side, least), most)
             raise DataError(f"resolution: {side} is not from {least} to {most}; nearest: {near}")
+    if processes > 1 and settings.method == "full" and settings.optimizer == "adamw8bit":
+        raise DataError(
+            "optimizer: adamw8bit keeps its moments in blocks, which processes cannot share out; "
+            "take adamw, or one process"
+        )
     if settings.batch_size % processes:
         near = max(processes, round(settings.batch_size / processes) * processes)
         raise DataError(

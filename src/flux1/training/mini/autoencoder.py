@@ -16,6 +16,11 @@ from flux1.training.mini.sprites import Sprites
 from flux1.training.objective import ParameterGroups, sheet, to_pixels
 
 
+def edges(x: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor]:
+    """Horizontal and vertical differences: an error here is a blurred or displaced line."""
+    return x[..., :, 1:] - x[..., :, :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
 def start_precise(model: Autoencoder) -> None:
     """Begin with a narrow posterior (standard deviation e^-3): noise of unit width at the start
     hides the signal from the decoder, which then learns nothing for hundreds of steps."""
