@@ -14,24 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from lora_files import make_lora
+from shell import flux1
 from synthetic import make_diffusers_folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def machine_without_weights(tmp_path_factory):
-    """What the person who runs the tests has set or downloaded must not matter."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("FLUX1_MODELS", "FLUX1_DEVICE", "FLUX1_DTYPE", "HF_HUB_CACHE"):
-            patch.delenv(name, raising=False)
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
-        yield
-
-
-def flux1(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "flux1", *map(str, words)],
-        capture_output=True, text=True, cwd=cwd, timeout=120, check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -9,24 +9,9 @@ import pytest
 from PIL import Image
 
 from flux1.pipeline.memory import parse_bytes
+from shell import flux1
 from synthetic import make_diffusers_folder
 from training.folders import picture_folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def machine_without_weights(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("FLUX1_MODELS", "FLUX1_DEVICE", "FLUX1_DTYPE", "HF_HUB_CACHE"):
-            patch.delenv(name, raising=False)
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
-        yield
-
-
-def flux1(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "flux1", *map(str, words)],
-        capture_output=True, text=True, cwd=cwd, timeout=300, check=False,
-    )  # fmt: skip
 
 
 def test_a_model_that_is_not_here_is_planned_by_its_published_size():

@@ -1,12 +1,11 @@
 """What drawing is said to take, against what torch's allocator hands out."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+import allocated
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import T5Config
 from flux1.model.patches import image_ids, text_ids
@@ -25,17 +24,8 @@ from flux1.variants import FLUX_DEV, FLUX_MINI, TINY, VARIANTS
 
 
 def peak(action, folder):
-    """The most bytes that are allocated at once while it runs, by torch's profiler."""
-    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        action()
-    seen.export_chrome_trace(str(folder / "trace.json"))
-    trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
-    changes = [event for event in trace if event["name"] == "[memory]"]
-    now = most = 0
-    for change in sorted(changes, key=lambda event: event["ts"]):
-        now += change["args"]["Bytes"]
-        most = max(most, now)
-    return most
+    """Without what a gradient would need."""
+    return allocated.peak(torch.no_grad()(action), folder)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=str)

@@ -1,12 +1,11 @@
 """What training is said to take, against what torch's allocator hands out."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+from allocated import peak
 from flux1.training.checkpoint import save_checkpoint
 from flux1.training.ema import Ema
 from flux1.training.finetune.footprint import checkpoint_bytes, picture_encode_bytes, training_bytes
@@ -21,20 +20,6 @@ SHAPE = replace(
     TINY.transformer, hidden_size=128, axes_dim=(8, 12, 12), depth=3, depth_single_blocks=4
 )
 VARIANT = replace(TINY, transformer=SHAPE)
-
-
-def peak(action, folder):
-    """The most bytes that are allocated at once while it runs, by torch's profiler."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        action()
-    seen.export_chrome_trace(str(folder / "trace.json"))
-    trace = json.loads((folder / "trace.json").read_text())["traceEvents"]
-    changes = [event for event in trace if event["name"] == "[memory]"]
-    now = most = 0
-    for change in sorted(changes, key=lambda event: event["ts"]):
-        now += change["args"]["Bytes"]
-        most = max(most, now)
-    return most
 
 
 def one_run(settings, recompute):
