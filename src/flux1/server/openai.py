@@ -97,7 +97,7 @@ class ImageGenerationBody(BaseModel):
     )
     width: Whole | None = Field(None, ge=1, le=16384, description="With height, in place of size.")
     height: Whole | None = Field(None, ge=1, le=16384)
-    aspect_ratio: Literal[ASPECT_RATIOS] | None = Field(
+    aspect_ratio: Literal[ASPECT_RATIOS] | None = Field(  # type: ignore[valid-type]
         None, description="In place of size, at the model's usual number of pixels."
     )
     steps: Whole | None = Field(None, ge=1, le=MAX_STEPS, description="Solver steps.")
@@ -115,7 +115,7 @@ class ImageGenerationBody(BaseModel):
         None, max_length=MAX_PROMPT_CHARACTERS, description="What to move away from."
     )
     seed: Whole | None = Field(None, ge=0, le=2**53 - 1, description="Not set: drawn at random.")
-    solver: Literal[SOLVERS] | None = None
+    solver: Literal[SOLVERS] | None = None  # type: ignore[valid-type]
     quality: Quality | None = Field(
         None, description="In place of steps: a multiple of the model's usual number."
     )
