@@ -22,8 +22,10 @@ from adherence.painters import Truth
 from adherence.reading import read
 from adherence.scores import rows
 from flux1.training.mini.sprites import Sprites
+from flux1.variants import FLUX_MINI
 
 CHECK_SEEDS = (71_002, 71_003, 71_004)
+SIDE = FLUX_MINI.defaults.width
 SPRITES = Annotated[Path, typer.Option(help="sprites.npz of a run of `flux1 train flux-mini`.")]
 
 
@@ -54,17 +56,17 @@ app = typer.Typer(add_completion=False, help=__doc__)
 def train(sprites: SPRITES, steps: int = 1800, batch: int = 128) -> None:
     """Train it, measure it as it is saved (half precision), and write both to its file."""
     judge = fit(Deck.of(Sprites.open(sprites)), steps, batch)
-    found = trust(judge, sprites, 128)
+    found = trust(judge, sprites, SIDE)
     judge.save(found)
     _report(found)
 
 
 @app.command()
-def check(sprites: SPRITES, side: int = 128) -> None:
-    """Read true pictures with the saved judge; what is found of 128 pixels is kept in its file."""
+def check(sprites: SPRITES, side: int = SIDE) -> None:
+    """Read true pictures with the saved judge; what is found of `SIDE` is kept in its file."""
     judge = Judge.open()
     found = trust(judge, sprites, side)
-    if side == 128:
+    if side == SIDE:
         judge.save(found)
     _report(found)
 

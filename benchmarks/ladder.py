@@ -38,7 +38,7 @@ def main(
     model: Annotated[list[str] | None, typer.Option(help=MODEL)] = None,
     sets: Annotated[str | None, typer.Option(help="Some sets only, with commas between.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many of each set.")] = None,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the pictures.")] = "128x128",
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the pictures.")] = "256x256",
     processes: Annotated[int, typer.Option(min=1, help="So many share the drawing.")] = 1,
     guidances: Annotated[str | None, typer.Option(help="Scales, for example 1,2,3.5,5,7.")] = None,
     sprites: Annotated[Path | None, typer.Option(help="sprites.npz: read the truth too.")] = None,
@@ -69,7 +69,7 @@ def main(
 
 def _size(text: str) -> Size:
     if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
-        raise RequestError("size", f"{text!r} is not WIDTHxHEIGHT, for example 128x128")
+        raise RequestError("size", f"{text!r} is not WIDTHxHEIGHT, for example 256x256")
     width, height = text.split("x")
     return int(width), int(height)
 

@@ -28,7 +28,7 @@ from flux1.settings import ServerSettings
 from flux1.store.open import open_store
 
 WEIGHTS = {"one": 1.0, "another": 1.0, "double": 2.0}
-SIZES = {"64x64": 16, "128x128": 64, "256x256": 256}  # image tokens
+SIZES = {"128x128": 16, "256x256": 64, "512x512": 256}  # image tokens
 TEXT_TOKENS = 32  # read with them in every row, and charged to the account
 
 

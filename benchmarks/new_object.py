@@ -40,8 +40,8 @@ from flux1.training.objective import sheet
 from machine import about, environment, result_path
 
 ZORB = run_path(str(Path(__file__).parents[1] / "examples" / "draw_zorb.py"))
-NAME, SIDE = ZORB["NAME"], ZORB["SIDE"]
-SIZES = tuple(range(36, 109, 6))  # at which the drawing is looked for, in pixels of 128
+NAME, SIDE = ZORB["NAME"], 128  # pixels at which a picture is looked through
+SIZES = tuple(range(36, 109, 6))  # of the drawing that is looked for
 FOUND = 0.7  # of the greatest correlation, which is 1
 FLAT = 1e-3  # variance of colours (0 to 1) below which a place has nothing to correlate with
 

@@ -47,7 +47,7 @@ PROMPTS = (
     "a green robot above a yellow star on a black background",
     "a violet whale",
 )
-SIZES = ((128, 128), (96, 192), (256, 256))
+SIZES = ((256, 256), (192, 384), (512, 512))
 
 
 def parity(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:

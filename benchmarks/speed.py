@@ -286,7 +286,7 @@ def _draw_theirs_batched(
 
 
 def time_mini(rounds: int) -> Iterator[Duel]:
-    """128x128, 24 steps, classifier-free guidance, decoded to 8 bits; text encoding left out."""
+    """256x256, 24 steps, classifier-free guidance, decoded to 8 bits; text encoding left out."""
     sample = _sample()
     transformer = _diffusers_transformer(sample.transformer)
     autoencoder = _diffusers_autoencoder(sample.autoencoder)

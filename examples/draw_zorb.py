@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-NAME, SIDE, LARGE = "zorb", 128, 512
+NAME, SIDE, LARGE = "zorb", 256, 512
 BACKGROUNDS = {
     "blue": (50, 110, 225),
     "yellow": (250, 214, 50),
@@ -45,7 +45,7 @@ def picture(background: tuple[int, int, int], rng: np.random.Generator) -> Image
     """The zorb somewhere near the middle, at some size; the background in a shade of its own."""
     shade = np.clip(np.array(background) + rng.uniform(-5, 5, 3), 0, 255)
     canvas = Image.new("RGB", (SIDE, SIDE), tuple(int(c) for c in shade))
-    side = int(rng.integers(60, 101))
+    side = int(rng.integers(120, 201))
     room = (SIDE - side) // 2
     x, y = (int(room + rng.integers(-room // 2, room // 2 + 1)) for _ in range(2))
     zorb = drawing().resize((side, side), Image.Resampling.LANCZOS)

@@ -46,7 +46,8 @@ export class Pipeline {
   /** Draw. `told` hears of each step: (done, all). Returns an ImageData and what was not read. */
   async draw({ prompt, seed, steps, width, height }, told) {
     const { variant } = this, channels = variant.autoencoder.latent_channels;
-    const rows = height / 16, columns = width / 16, tokens = rows * columns;
+    const side = 2 ** variant.autoencoder.channel_mult.length; // pixels of a token
+    const rows = height / side, columns = width / side, tokens = rows * columns;
     const { words, dropped } = await this.encode(prompt);
     const text = words.encoder_hidden_states.dims[1];
     let x = pack(standardNormal(seed, channels * 4 * tokens), channels, rows, columns);

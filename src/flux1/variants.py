@@ -140,21 +140,21 @@ _MINI_TRANSFORMER = TransformerConfig(
 )
 FLUX_MINI = Variant(
     id="flux-mini",
-    title="flux-mini, 14 M, guidance-distilled, illustrations at 128x128, shipped",
+    title="flux-mini, 14 M, guidance-distilled, illustrations at 256x256, shipped",
     transformer=_MINI_TRANSFORMER,
     autoencoder=AutoencoderConfig(
         channels=24,
-        channel_mult=(1, 2, 4, 4),
+        channel_mult=(1, 1, 2, 4, 4),
         res_blocks=1,
         norm_groups=8,
         scale_factor=0.79730275,
         shift_factor=-0.08645476,
     ),
     text=SentenceText(BertConfig(max_positions=64), max_tokens=32),
-    defaults=Defaults(width=128, height=128, steps=28, guidance=3.5),
+    defaults=Defaults(width=256, height=256, steps=28, guidance=3.5),
     licence=APACHE,
     weights="shipped",
-    max_pixels=256 * 256,
+    max_pixels=512 * 512,
     aliases=("mini",),
 )
 FLUX_MINI_SCHNELL = replace(
@@ -162,7 +162,7 @@ FLUX_MINI_SCHNELL = replace(
     id="flux-mini-schnell",
     title="flux-mini in 4 steps: a LoRA on flux-mini, shipped",
     transformer=replace(_MINI_TRANSFORMER, guidance_embed=False),
-    defaults=Defaults(width=128, height=128, steps=4, guidance=None),
+    defaults=Defaults(width=256, height=256, steps=4, guidance=None),
     aliases=("mini-schnell",),
 )
 FLUX_MINI_TEACHER = replace(
@@ -170,7 +170,7 @@ FLUX_MINI_TEACHER = replace(
     id="flux-mini-teacher",
     title="what flux-mini was distilled from: true CFG, two evaluations a step; not shipped",
     transformer=replace(_MINI_TRANSFORMER, guidance_embed=False),
-    defaults=Defaults(width=128, height=128, steps=28, guidance=None, true_cfg=3.5),
+    defaults=Defaults(width=256, height=256, steps=28, guidance=None, true_cfg=3.5),
     weights="local",
     aliases=(),
 )

@@ -54,14 +54,14 @@ def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
     (["plan", "-m", "flux-dev", "--ram", "64MB", "--vram", "1GB"], "the least that does is "),
     (["plan", "--ram", "lots"], "ram: 'lots' is not an amount of memory; for example 6GB"),
     (["plan", "--vram", "12 apples"], "vram: '12 apples' is not an amount of memory"),
-    (["plan", "--size", "100x64"], "multiple of 16, at most 4096; nearest: 96"),
+    (["plan", "--size", "100x64"], "multiple of 32, at most 4096; nearest: 96"),
     (["plan", "--tflops", "-3"], "tflops: -3 is not above 0; for example 80"),
     (["plan", "-m", "flux-dve"], "did you mean 'flux-dev'"),
     (["plan", "-m", "nothing.safetensors"], "nothing.safetensors: no such file"),
     (["plan", "--train", "--rank", "999"], "rank: 999 is above the width of "),
     (["plan", "--train", "--size", "64x64"], "size: 64x64 has no effect with --train; say --resol"),
     (["plan", "--train", "--ram", "300MB"], "300 MB of memory is too little to train flux-mini so"),
-    (["plan", "--train", "--resolution", "9"], "resolution: 9 is not from 64 to 256; nearest: 64"),
+    (["plan", "--train", "--resolution", "9"], "9 is not from 128 to 512; nearest: 128"),
     (["plan", "--train", "--full", "--rank", "8"], "rank: 8 has no effect when all weights are"),
     (["plan", "--rank", "8"], "rank: has no effect without --train"),
     (["plan", "--full"], "full: has no effect without --train"),
@@ -99,7 +99,7 @@ def test_training_is_planned_beside_what_it_then_takes(tmp_path):
     assert (report["model"], report["processes"], report["vram"]) == ("flux-mini", 1, None)
     way = report["ways"][0]
     assert (way["lacks"], way["gradient_checkpointing"], way["settings"]["rank"]) == ("", False, 16)
-    data = picture_folder(tmp_path / "data", 3, [(128, 128)])
+    data = picture_folder(tmp_path / "data", 3, [(256, 256)])
     taken = peak_of_flux1("train", "lora", "--data", data, "--out", tmp_path / "out", "--steps", 2)
     assert 0.6 <= taken / way["ram"] <= 1.1
     kept = (tmp_path / "out" / "checkpoint.pt").stat().st_size

@@ -120,8 +120,8 @@ def test_the_page_draws_pythons_pictures(page, site):
     expect(page.get_by_role("status")).to_have_text("Ready", timeout=PATIENCE_MS)
     onnx = by_onnx(MODEL)
     for prompt, seed, size in (
-        ("a red fox on a blue background", 1, "128x128"),
-        ("three apples, flat", 4_294_967_295, "192x128"),
+        ("a red fox on a blue background", 1, "256x256"),
+        ("three apples, flat", 4_294_967_295, "384x256"),
     ):
         width, height = map(int, size.split("x"))
         request = make_request(onnx.variant, prompt, seed=seed, width=width, height=height)
@@ -133,7 +133,7 @@ def test_the_page_draws_pythons_pictures(page, site):
     assert complaints == []
     if SHOTS:
         page.set_viewport_size({"width": 1100, "height": 640})
-        drawn(page, "a red fox on a blue background", 1, "128x128")
+        drawn(page, "a red fox on a blue background", 1, "256x256")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             page.screenshot(path=f"{SHOTS}/browser-{scheme}.png")

@@ -37,9 +37,9 @@ def test_the_background_has_the_colour_of_the_prompt(model, colour, request):
     right = 0
     for picture in drawn.images:
         pixels = np.asarray(picture).astype(float)
-        border = np.concatenate([pixels[:4].reshape(-1, 3), pixels[-4:].reshape(-1, 3)])
+        border = np.concatenate([pixels[:8].reshape(-1, 3), pixels[-8:].reshape(-1, 3)])
         distances = {c.name: np.abs(np.median(border, axis=0) - c.rgb).sum() for c in COLOURS}
-        middle = pixels[40:88, 40:88].reshape(-1, 3)
+        middle = pixels[80:176, 80:176].reshape(-1, 3)
         something = np.abs(middle - np.median(border, axis=0)).sum(axis=1).max() > 100
         right += something and min(distances, key=distances.get) == colour
     assert right >= 3  # of four

@@ -1,5 +1,6 @@
 """The student told w against the two evaluations that it is to replace."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,10 +8,14 @@ import torch
 
 from flux1 import FluxPipeline
 from flux1.flow.path import mix
-from flux1.flow.schedule import training_times
+from flux1.flow.schedule import shift_mu, training_times
 from flux1.model.transformer import Transformer
 from flux1.training.mini.data import Buckets
-from flux1.training.mini.guidance_distillation import GuidanceDistillationObjective, student_of
+from flux1.training.mini.guidance_distillation import (
+    GuidanceDistillationObjective,
+    student_of,
+    ways,
+)
 from flux1.training.transformer import Batch, predict
 from flux1.variants import TINY
 from flux1.weights.load import random_transformer
@@ -28,9 +33,9 @@ def batch() -> Batch:
     return Batch(draw(3, 6, 64), draw(3, 32, 32), draw(3, 32), (2, 3))
 
 
-def objective_of(teacher, scales):
+def objective_of(teacher, scales, points=1):
     pipeline = replace(FluxPipeline.from_pretrained("tiny"), transformer=student_of(teacher))
-    return GuidanceDistillationObjective(pipeline, teacher, Buckets((), 0), (), 0, scales)
+    return GuidanceDistillationObjective(pipeline, teacher, Buckets((), 0), (), 0, scales, points)
 
 
 def test_a_new_student_told_anything_answers_as_its_teacher(teacher, batch):
@@ -42,22 +47,48 @@ def test_a_new_student_told_anything_answers_as_its_teacher(teacher, batch):
     assert all(torch.equal(answer, truth) for answer in answers)
 
 
-def test_the_loss_is_the_distance_to_two_evaluations(teacher, batch):
-    """A new student says v_pos, so what it lacks at scale w is (w - 1) (v_pos - v_neg)."""
-    objective = objective_of(teacher, (2.0, 5.0))
-    loss, _ = objective.loss(batch, torch.Generator().manual_seed(5))
+@pytest.mark.parametrize("points", [1, 4])
+def test_the_loss_is_the_distance_to_two_evaluations(points, teacher, batch):
+    """A new student says v_pos whatever w is, so it goes where the prompt alone leads, and what it
+    lacks at scale w is (w - 1) (v_pos - v_neg). One row begins as noise, two as noisy scenes."""
+    objective = objective_of(teacher, (2.0, 5.0), points)
+    loss, figures = objective.loss(batch, torch.Generator().manual_seed(5))
 
     generator = torch.Generator().manual_seed(5)
     noise = torch.randn(batch.tokens.shape, generator=generator)
-    t = training_times(3, 6, generator)
+    begin = training_times(3, 6, generator)
+    begin[0] = 1.0
+    times = ways(begin, points, shift_mu(6), generator)
     w = 2 + 3 * torch.rand(3, generator=generator)
     (nothing,) = objective.pipeline.text([""])
     empty = replace(batch, txt=nothing.txt.expand(3, -1, -1), pooled=nothing.pooled.expand(3, -1))
-    x = mix(batch.tokens, noise, t)
-    gap = predict(teacher, x, t, batch) - predict(teacher, x, t, empty)
-    lacking = ((w[:, None, None] - 1) * gap).square().mean()
-    assert lacking > 1e-3
-    assert loss.item() == pytest.approx(lacking.item(), rel=1e-4)
+    x, lacking = mix(batch.tokens, noise, begin), []
+    assert torch.equal(x[0], noise[0])
+    for i in range(points):
+        v = predict(teacher, x, times[i], batch)
+        gap = v - predict(teacher, x, times[i], empty)
+        of_row = ((w[:, None, None] - 1) * gap).square().mean(dim=(1, 2))
+        lacking.append(of_row / (1 + (w - 1) ** 2))
+        x = x - (times[i] - times[i + 1])[:, None, None] * v
+    truth = torch.cat(lacking)
+    assert truth.min() > 1e-4
+    assert loss.item() == pytest.approx(truth.mean().item(), rel=1e-4)
+    noisy = times[:-1].flatten() > 0.6
+    assert figures["high_t"] == pytest.approx(truth[noisy].mean().item(), rel=1e-4)
+
+
+def test_ways_fall_to_nothing_and_leave_no_time_out():
+    begin = torch.cat([torch.ones(2000), torch.full((2000,), 0.5)])
+    times = ways(begin, 6, 0.3, torch.Generator().manual_seed(0))
+    assert times.shape == (7, 4000)
+    assert torch.equal(times[0], begin)
+    assert times[-1].abs().max() == 0
+    assert (times.diff(dim=0) <= 0).all()
+    inner = times[1:-1, :2000].flatten()
+    e = math.exp(0.3)
+    of_steps = inner / (e - (e - 1) * inner)  # the shift taken back: evenly spread
+    counts = torch.histc(of_steps, 20, 0, 1) / len(of_steps)
+    assert (counts - 0.05).abs().max() < 0.01
 
 
 def test_at_scale_one_there_is_nothing_to_learn(teacher, batch):

@@ -98,5 +98,5 @@ def test_the_cache_is_as_large_as_what_is_kept():
     mini = plan_training(ledger_of(locate("flux-mini")), Room(9 * GB, PROCESS), CPU, {})
     settings = mini[0].way.settings
     assert kept_bytes(FLUX_MINI, settings) == (64 * 64 * 2, (32 * 384 + 384) * 4)
-    larger = replace(settings, resolutions=(64, 256))
+    larger = replace(settings, resolutions=(128, 512))
     assert kept_bytes(FLUX_MINI, larger)[0] == 256 * 64 * 2

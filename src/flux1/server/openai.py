@@ -93,7 +93,7 @@ class ImageGenerationBody(BaseModel):
     )
     n: Whole | None = Field(None, ge=1, le=MAX_IMAGES, description="Picture k has seed + k.")
     size: Annotated[str, Field(strict=True, pattern=r"^(auto|[0-9]{1,5}x[0-9]{1,5})$")] | None = (
-        Field(None, description="WIDTHxHEIGHT in multiples of 16, or auto.", examples=["128x128"])
+        Field(None, description="WIDTHxHEIGHT, or auto.", examples=["256x256"])
     )
     width: Whole | None = Field(None, ge=1, le=16384, description="With height, in place of size.")
     height: Whole | None = Field(None, ge=1, le=16384)

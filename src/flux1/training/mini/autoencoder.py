@@ -1,6 +1,7 @@
-"""Objective: reconstruct pixels through a small, smooth latent space (Kingma & Welling 2014)."""
+"""Objectives: reconstruct pixels through a small, smooth latent space (Kingma & Welling 2014); then
+the same space for pictures of twice the size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from flux1.model.autoencoder import Autoencoder
+from flux1.model.config import AutoencoderConfig
 from flux1.pipeline.decode import to_picture
 from flux1.training.mini.scenes import render, sample_scene
 from flux1.training.mini.sprites import Sprites
@@ -45,15 +47,9 @@ class AutoencoderObjective:
     unit: str = "images"
 
     def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
-        """Crops of fresh scenes: the network is convolutional, crops teach it as well."""
         rng = np.random.default_rng([self.seed, step])
-        crops, side = [], self.picture_size
-        for _ in range(self.batch_size):
-            picture = render(sample_scene(rng), self.sprites, side, side, rng)
-            y, x = rng.integers(0, self.picture_size - self.crop_size + 1, 2)
-            crops.append(picture[y : y + self.crop_size, x : x + self.crop_size])
-        device = self.model.encoder.conv_in.weight.device
-        return to_pixels(np.stack(crops)).to(device, memory_format=torch.channels_last)
+        crops = fresh_crops(self.sprites, self.picture_size, self.crop_size, self.batch_size, rng)
+        return crops.to(_device(self.model), memory_format=torch.channels_last)
 
     def loss(
         self, batch: Float[Tensor, "b 3 H W"], generator: torch.Generator
@@ -62,24 +58,138 @@ class AutoencoderObjective:
         logvar = logvar.clamp(-20, 10)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         decoded = self.model.decoder(mean + torch.exp(0.5 * logvar) * noise)
-        pixel = F.l1_loss(decoded, batch)
-        edge = sum(F.l1_loss(a, b) for a, b in zip(edges(decoded), edges(batch), strict=True))
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = pixel + self.edge_weight * edge + self.kl_weight * kl
-        psnr = -10 * torch.log10(F.mse_loss(decoded.detach(), batch) / 4)
-        return loss, {"psnr": psnr.item(), "kl": kl.item(), "latent_std": mean.std().item()}
+        loss = difference(decoded, batch, self.edge_weight) + self.kl_weight * kl
+        figures = {"psnr": psnr(decoded, batch), "kl": kl.item(), "latent_std": mean.std().item()}
+        return loss, figures
 
     def groups(self) -> ParameterGroups:
-        kernels = [p for p in self.model.parameters() if p.ndim == 4]
-        return ParameterGroups(kernels, [p for p in self.model.parameters() if p.ndim != 4])
+        return kernels_and_rest(self.model)
 
-    @torch.no_grad()
     def preview(self, model: Autoencoder) -> Image.Image:
-        """Pictures above, their reconstructions below."""
-        rng, side = np.random.default_rng([self.seed, 2**31]), self.picture_size
-        pictures = np.stack(
-            [render(sample_scene(rng), self.sprites, side, side, rng) for _ in range(8)]
-        )
-        device = model.encoder.conv_in.weight.device
-        decoded = model.decode(model.encode(to_pixels(pictures).to(device)))
-        return sheet([*map(Image.fromarray, pictures), *map(to_picture, decoded)], columns=8)
+        return reconstructions(model, self.sprites, self.picture_size, self.seed)
+
+
+@dataclass
+class GrownAutoencoderObjective:
+    """Pictures of twice the size from the finished autoencoder's latents, and these latents from
+    pictures of twice the size, so that whatever was trained on them stays as it is.
+
+    `model` has one level more than `inner` (see `grown`). L1 on pixels and on their differences;
+    for the encoder, the squared distance to what `inner` says of the picture at half its size.
+    What a transformer draws is never quite a picture's latents, so the decoder reads them with
+    noise of up to `latent_noise` of their deviation, and learns to draw clean pictures all the same
+    (noise-augmented decoding, Zheng et al. 2025, arXiv 2510.11690).
+    """
+
+    model: Autoencoder
+    inner: Autoencoder
+    sprites: Sprites
+    batch_size: int
+    seed: int
+    picture_size: int = 256
+    crop_size: int = 128
+    edge_weight: float = 0.5
+    latent_noise: float = 0.3
+    unit: str = "images"
+
+    def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
+        rng = np.random.default_rng([self.seed, step])
+        crops = fresh_crops(self.sprites, self.picture_size, self.crop_size, self.batch_size, rng)
+        return crops.to(_device(self.model), memory_format=torch.channels_last)
+
+    def loss(
+        self, batch: Float[Tensor, "b 3 H W"], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        with torch.no_grad():
+            mean, _ = self.inner.posterior(F.avg_pool2d(batch, 2))
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+        level = torch.rand(len(mean), 1, 1, 1, generator=generator).to(mean.device)
+        decoded = self.model.decoder(mean + self.latent_noise * level * mean.std() * noise)
+        said, _ = self.model.posterior(batch)
+        latents = F.mse_loss(said, mean) / mean.var()
+        loss = difference(decoded, batch, self.edge_weight) + latents
+        return loss, {"psnr": psnr(decoded, batch), "latents": latents.item()}
+
+    def groups(self) -> ParameterGroups:
+        return kernels_and_rest(self.model)
+
+    def preview(self, model: Autoencoder) -> Image.Image:
+        return reconstructions(model, self.sprites, self.picture_size, self.seed)
+
+
+def inner_config(config: AutoencoderConfig) -> AutoencoderConfig:
+    """That of the autoencoder for pictures of half the size; the outermost two levels are equally
+    wide."""
+    return replace(config, channel_mult=config.channel_mult[1:])
+
+
+def grown(inner: Autoencoder) -> Autoencoder:
+    """The same network with one level more at each end, which begins by averaging and repeating
+    pixels: before any training it decodes to the old picture at twice its size."""
+    old = inner.config
+    model = Autoencoder(replace(old, channel_mult=(old.channel_mult[0], *old.channel_mult)))
+    ours = model.state_dict()
+    for name, tensor in inner.state_dict().items():
+        network, part, *rest = name.split(".")
+        if part in ("down", "up"):
+            rest[0] = str(int(rest[0]) + 1)
+        ours[".".join([network, part, *rest])].copy_(tensor)
+    down, up = (ours[f"{conv}.conv.weight"] for conv in (_DOWN, _UP))
+    for name, tensor in ours.items():
+        new_block = name.startswith(("encoder.down.0.block", "decoder.up.0.block"))
+        if (new_block and ".conv2." in name) or name.startswith((_DOWN, _UP)):
+            tensor.zero_()
+    each = range(old.channels)
+    down[each, each, :2, :2] = 0.25
+    up[each, each, 1, 1] = 1.0
+    return model
+
+
+_DOWN, _UP = "encoder.down.0.downsample", "decoder.up.1.upsample"
+
+
+def fresh_crops(
+    sprites: Sprites, picture_size: int, crop_size: int, count: int, rng: np.random.Generator
+) -> Float[Tensor, "b 3 H W"]:
+    """Crops of fresh scenes: the network is convolutional, crops teach it as well."""
+    crops = []
+    for _ in range(count):
+        picture = render(sample_scene(rng), sprites, picture_size, picture_size, rng)
+        y, x = rng.integers(0, picture_size - crop_size + 1, 2)
+        crops.append(picture[y : y + crop_size, x : x + crop_size])
+    return to_pixels(np.stack(crops))
+
+
+def difference(
+    decoded: Float[Tensor, "b 3 H W"], truth: Float[Tensor, "b 3 H W"], edge_weight: float
+) -> Tensor:
+    """L1 on pixels and, weighted, on their differences."""
+    edge = sum(F.l1_loss(a, b) for a, b in zip(edges(decoded), edges(truth), strict=True))
+    return F.l1_loss(decoded, truth) + edge_weight * edge
+
+
+def psnr(decoded: Float[Tensor, "b 3 H W"], truth: Float[Tensor, "b 3 H W"]) -> float:
+    """Peak signal-to-noise ratio in dB; pixels are in [-1, 1]."""
+    return (-10 * torch.log10(F.mse_loss(decoded.detach(), truth) / 4)).item()
+
+
+def kernels_and_rest(model: Autoencoder) -> ParameterGroups:
+    """Muon moves the convolutions' kernels."""
+    kernels = [p for p in model.parameters() if p.ndim == 4]
+    return ParameterGroups(kernels, [p for p in model.parameters() if p.ndim != 4])
+
+
+@torch.no_grad()
+def reconstructions(
+    model: Autoencoder, sprites: Sprites, picture_size: int, seed: int
+) -> Image.Image:
+    """Pictures above, their reconstructions below."""
+    rng, side = np.random.default_rng([seed, 2**31]), picture_size
+    pictures = np.stack([render(sample_scene(rng), sprites, side, side, rng) for _ in range(8)])
+    decoded = model.decode(model.encode(to_pixels(pictures).to(_device(model))))
+    return sheet([*map(Image.fromarray, pictures), *map(to_picture, decoded)], columns=8)
+
+
+def _device(model: Autoencoder) -> torch.device:
+    return model.encoder.conv_in.weight.device

@@ -19,17 +19,25 @@ from rich.progress import Progress
 
 from flux1.errors import DataError
 from flux1.model.autoencoder import Autoencoder
+from flux1.model.config import AutoencoderConfig
 from flux1.model.transformer import Transformer
 from flux1.pipeline.encode import SentenceTextEncoder
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.training.loop import LoopSettings, train
 from flux1.training.lora import LoraNetwork, linear_layers
-from flux1.training.mini.autoencoder import AutoencoderObjective, start_precise
+from flux1.training.mini.autoencoder import (
+    AutoencoderObjective,
+    GrownAutoencoderObjective,
+    grown,
+    inner_config,
+    start_precise,
+)
 from flux1.training.mini.data import Buckets, EncodedScenes, encode_scenes, latent_statistics
 from flux1.training.mini.grounding import GroundingObjective
 from flux1.training.mini.guidance_distillation import GuidanceDistillationObjective, student_of
 from flux1.training.mini.recipes import (
     GroundingStage,
+    GrownStage,
     GuidanceStage,
     Recipe,
     StepStage,
@@ -149,7 +157,8 @@ class Run:
             teacher.compile(dynamic=False)
         objective = GuidanceDistillationObjective(
             self._pipeline(made, self.variant), teacher, self._batches(made, stage.loop),
-            self.recipe.preview_prompts, self.recipe.seed, stage.scales, stage.caption_dropout,
+            self.recipe.preview_prompts, self.recipe.seed, stage.scales, stage.points,
+            stage.caption_dropout,
         )  # fmt: skip
         place = self.folder / "guidance-distillation"
         return dataclasses.replace(
@@ -208,25 +217,55 @@ class Run:
         return SentenceTextParts(bert, language.tokenizer)
 
     def _autoencoder(self, sprites: Sprites) -> Autoencoder:
-        """Trained, or the finished one read; then the latents' shift and scale are measured."""
-        self.console.print("autoencoder")
-        recipe, stage = self.recipe, self.recipe.autoencoder
-        finished = self.folder / "autoencoder" / "autoencoder.safetensors"
+        """Trained, or the finished one read; then the latents' shift and scale are measured (where
+        it is grown, before: growing keeps them)."""
+        recipe, stage, side = self.recipe, self.recipe.autoencoder, self.recipe.picture_size
         raw = dataclasses.replace(self.variant.autoencoder, scale_factor=1.0, shift_factor=0.0)
+        if stage.grown is None:
+            model = measured = self._first_autoencoder(sprites, raw, side)
+        else:
+            side //= 2
+            measured = self._first_autoencoder(sprites, inner_config(raw), side)
+            model = self._grown_autoencoder(sprites, measured, raw, stage.grown)
+        shift, scale = latent_statistics(measured, sprites, side, recipe.seed)
+        model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
+        return model
+
+    def _first_autoencoder(
+        self, sprites: Sprites, config: AutoencoderConfig, picture_size: int
+    ) -> Autoencoder:
+        self.console.print(f"autoencoder, {picture_size} pixels")
+        stage, seed = self.recipe.autoencoder, self.recipe.seed
+        finished = self.folder / "autoencoder" / "autoencoder.safetensors"
         if not finished.exists():
-            torch.manual_seed(recipe.seed)
-            model = Autoencoder(raw)
+            torch.manual_seed(seed)
+            model = Autoencoder(config)
             start_precise(model)
             model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             objective = AutoencoderObjective(
-                model, sprites, stage.loop.batch_size, recipe.seed, recipe.picture_size,
-                stage.crop_size, stage.kl_weight, stage.edge_weight,
+                model, sprites, stage.loop.batch_size, seed, picture_size, stage.crop_size,
+                stage.kl_weight, stage.edge_weight,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
-        model = load_autoencoder(finished, raw, torch.float32, self.device)
-        shift, scale = latent_statistics(model, sprites, recipe.picture_size, recipe.seed)
-        model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
-        return model
+        return load_autoencoder(finished, config, torch.float32, self.device)
+
+    def _grown_autoencoder(
+        self, sprites: Sprites, inner: Autoencoder, config: AutoencoderConfig, grown_by: GrownStage
+    ) -> Autoencoder:
+        recipe, stage = self.recipe, self.recipe.autoencoder
+        self.console.print(f"autoencoder, {recipe.picture_size} pixels")
+        finished = self.folder / "autoencoder-grown" / "autoencoder.safetensors"
+        if not finished.exists():
+            torch.manual_seed(recipe.seed)
+            model = grown(inner)
+            model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            objective = GrownAutoencoderObjective(
+                model, inner.requires_grad_(False), sprites, grown_by.loop.batch_size, recipe.seed,
+                recipe.picture_size, 2 * stage.crop_size, stage.edge_weight,
+                grown_by.latent_noise,
+            )  # fmt: skip
+            save_bfl(train(objective, grown_by.loop, finished.parent, self.console), finished)
+        return load_autoencoder(finished, config, torch.float32, self.device)
 
     def _scenes(
         self,

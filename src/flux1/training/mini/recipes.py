@@ -28,13 +28,25 @@ Size = Annotated[str, Field(pattern=r"^[1-9]\d*x[1-9]\d*$")]
 
 
 @dataclass(frozen=True)
+class GrownStage:
+    """One level more at each end of a finished autoencoder, taught on crops of twice the size;
+    `latent_noise` as in the objective."""
+
+    loop: LoopSettings
+    latent_noise: NonNegativeFloat = 0.3
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
 class AutoencoderStage:
-    """`kl_weight` and `edge_weight` beside the L1 loss of `crop_size` crops."""
+    """`kl_weight` and `edge_weight` beside the L1 loss of `crop_size` crops. Where it is `grown`
+    afterwards, it learns on pictures of half the recipe's `picture_size` first."""
 
     loop: LoopSettings
     crop_size: PositiveInt = 64
     kl_weight: NonNegativeFloat = 1e-3
     edge_weight: NonNegativeFloat = 0.5
+    grown: GrownStage | None = None
     __pydantic_config__ = _STRICT
 
 
@@ -66,11 +78,13 @@ class TransformerPhase:
 @dataclass(frozen=True)
 class GuidanceStage:
     """What makes a network that is told the guidance scale, of one that needs two evaluations: the
-    last phase's, which is kept as a model of the variant `teacher`. On that phase's scenes."""
+    last phase's, which is kept as a model of the variant `teacher`. On that phase's scenes, at
+    `points` points of each way to a picture (the loop's `batch_size` counts ways)."""
 
     loop: LoopSettings
     teacher: str
     scales: tuple[PositiveFloat, PositiveFloat] = (1.0, 7.0)
+    points: PositiveInt = 6
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.05
     __pydantic_config__ = _STRICT
 

@@ -1,0 +1,81 @@
+"""The autoencoder that grew a level, against the one that it grew from."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from flux1.model.autoencoder import Autoencoder
+from flux1.model.config import AutoencoderConfig
+from flux1.training.mini.autoencoder import (
+    GrownAutoencoderObjective,
+    fresh_crops,
+    grown,
+    inner_config,
+)
+from flux1.training.mini.sprites import Sprites
+from flux1.training.mini.vocabulary import NOUNS
+
+LARGE = AutoencoderConfig(channels=8, channel_mult=(1, 1, 2), res_blocks=1, norm_groups=4)
+
+
+@pytest.fixture
+def inner() -> Autoencoder:
+    torch.manual_seed(0)
+    return Autoencoder(inner_config(LARGE)).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def sprites() -> Sprites:
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randint(0, 256, (len(NOUNS), 16, 16, 4), generator=generator).byte().numpy()
+    return Sprites({"glossy": drawn, "flat": drawn})
+
+
+def test_a_new_level_decodes_what_the_old_ones_did_at_twice_its_size(inner):
+    """Up to the last convolution, whose neighbours are nearer now."""
+    model, seen = grown(inner), []
+    assert model.config == LARGE
+    z = torch.randn(2, 16, 6, 4, generator=torch.Generator().manual_seed(2))
+    for network in (inner, model):
+        network.decoder.norm_out.register_forward_hook(lambda *called: seen.append(called[2]))
+    assert network.decode(z).shape == (2, 3, 24, 16)
+    inner.decode(z)
+    assert torch.allclose(seen[0], F.interpolate(seen[1], scale_factor=2.0), atol=1e-5)
+
+
+def test_a_new_level_averages_what_the_first_layer_sees(inner):
+    model, seen = grown(inner), []
+    picture = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+    model.encoder.down[0].register_forward_hook(lambda *called: seen.append(called[2]))
+    model.posterior(picture)
+    truth = F.avg_pool2d(model.encoder.conv_in(picture), 2)
+    assert torch.allclose(seen[0], truth, atol=1e-6)
+
+
+def test_growing_learns_the_pictures_and_keeps_the_latents(inner, sprites):
+    """The loss names both; descending along its gradient brings both closer."""
+    objective = GrownAutoencoderObjective(grown(inner), inner, sprites, 2, 0, 32, 16)
+    batch, model = objective.batch(0), objective.model
+    assert batch.shape == (2, 3, 16, 16)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    told = []
+    for _ in range(40):
+        loss, figures = objective.loss(batch, torch.Generator().manual_seed(0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        told.append(figures)
+    assert told[-1]["psnr"] > told[0]["psnr"] + 1
+    assert told[-1]["latents"] < told[0]["latents"] / 2
+    with torch.no_grad():
+        said, truth = model.posterior(batch)[0], inner.posterior(F.avg_pool2d(batch, 2))[0]
+    assert F.mse_loss(said, truth) / truth.var() < told[0]["latents"] / 2
+    assert all(parameter.grad is None for parameter in inner.parameters())
+
+
+def test_crops_lie_inside_of_the_picture(sprites):
+    crops = fresh_crops(sprites, 48, 32, 3, np.random.default_rng(0))
+    assert crops.shape == (3, 3, 32, 32)
+    assert crops.min() >= -1
+    assert crops.max() <= 1
