@@ -83,7 +83,7 @@ def test_an_empty_prompt_is_refused(prompt):
 
 
 def test_too_many_pixels_name_the_nearest_size_of_the_same_shape():
-    with pytest.raises(RequestError, match="nearest: 256x256"):
+    with pytest.raises(RequestError, match="nearest: 512x512"):
         make_request(FLUX_MINI, "a fox", width=1024, height=1024)
     with pytest.raises(RequestError, match="nearest: 2896x1440"):
         make_request(FLUX_DEV, "a fox", width=8192, height=4096)

@@ -11,20 +11,30 @@ SIDE, WORDS = 128, 40  # of a picture on a sheet, and the height of the words un
 COLUMNS = 8
 
 
-def _cell(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int, lines: int) -> None:
+def _cell(
+    pen: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    width: int,
+    lines: int,
+    scale: float = 1,
+) -> None:
     words = "\n".join(textwrap.wrap(text, width)[:lines])
-    pen.multiline_text(at, words, fill="black", font=ImageFont.load_default(10), spacing=1)
+    font = ImageFont.load_default(10 * scale)
+    pen.multiline_text(at, words, fill="black", font=font, spacing=scale)
 
 
 def grid(drawn: Sequence[Drawn]) -> Image.Image:
-    """Eight in a row, each over its prompt."""
-    rows = -(-len(drawn) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * SIDE, rows * (SIDE + WORDS)), "white")
+    """Eight in a row, each in its own size over its prompt."""
+    wide, high = drawn[0].picture.size
+    scale, rows = wide / SIDE, -(-len(drawn) // COLUMNS)
+    row = high + round(scale * WORDS)
+    sheet = Image.new("RGB", (COLUMNS * wide, rows * row), "white")
     pen = ImageDraw.Draw(sheet)
     for i, one in enumerate(drawn):
-        left, top = i % COLUMNS * SIDE, i // COLUMNS * (SIDE + WORDS)
-        sheet.paste(one.picture.resize((SIDE, SIDE)), (left, top))
-        _cell(pen, (left + 3, top + SIDE + 2), one.case.prompt, 23, 3)
+        left, top = i % COLUMNS * wide, i // COLUMNS * row
+        sheet.paste(one.picture, (left, top))
+        _cell(pen, (left + 3, top + high + 2), one.case.prompt, 23, 3, scale)
     return sheet
 
 

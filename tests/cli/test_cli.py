@@ -79,7 +79,7 @@ def test_quiet_prints_nothing(tmp_path):
     ("words", "message"),
     [
         (["generate", ""], "prompt: is empty"),
-        (["generate", "a fox", "--size", "100x64"], "multiple of 32, at most 4096; nearest: 96"),
+        (["generate", "a fox", "--size", "100x64"], "multiple of 32, at most 8192; nearest: 96"),
         (["generate", "a fox", "--size", "big"], "size: 'big' is not WIDTHxHEIGHT"),
         (["generate", "a fox", "--size", "4096x4096"], "nearest: 512x512"),
         (["generate", "a fox", "--steps", "-3"], "steps: -3 is not from 1 to 1000; nearest: 1"),

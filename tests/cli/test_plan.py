@@ -54,7 +54,7 @@ def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
     (["plan", "-m", "flux-dev", "--ram", "64MB", "--vram", "1GB"], "the least that does is "),
     (["plan", "--ram", "lots"], "ram: 'lots' is not an amount of memory; for example 6GB"),
     (["plan", "--vram", "12 apples"], "vram: '12 apples' is not an amount of memory"),
-    (["plan", "--size", "100x64"], "multiple of 32, at most 4096; nearest: 96"),
+    (["plan", "--size", "100x64"], "multiple of 32, at most 8192; nearest: 96"),
     (["plan", "--tflops", "-3"], "tflops: -3 is not above 0; for example 80"),
     (["plan", "-m", "flux-dve"], "did you mean 'flux-dev'"),
     (["plan", "-m", "nothing.safetensors"], "nothing.safetensors: no such file"),

@@ -94,6 +94,6 @@ def test_a_tile_alone_is_another_picture(shipped):
 def test_a_picture_is_decoded_so_when_asked(shipped):
     tokens = torch.randn(8 * 8, 64, generator=torch.Generator().manual_seed(2))
     whole, found = (decode(tokens, 8, 8, shipped, in_strips=way) for way in (False, True))
-    assert found.size == whole.size == (128, 128)
+    assert found.size == whole.size == (256, 256)
     difference = torch.tensor(list(found.tobytes())) - torch.tensor(list(whole.tobytes()))
     assert difference.abs().max() <= 1
