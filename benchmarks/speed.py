@@ -40,7 +40,7 @@ from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning
 from flux1.pipeline.job import Job
-from flux1.variants import FLUX_MINI
+from flux1.variants import FLUX_MINI_TEACHER
 from flux1.weights.recognise.names import autoencoder_to_diffusers, transformer_to_diffusers
 
 SEED = 31_337
@@ -190,19 +190,21 @@ class Sample:
 
     @property
     def times(self) -> list[float]:
-        return sampling_times(FLUX_MINI.defaults.steps, shift_mu(self.rows**2))
+        return sampling_times(FLUX_MINI_TEACHER.defaults.steps, shift_mu(self.rows**2))
 
 
 def _sample() -> Sample:
-    transformer = _random_transformer(FLUX_MINI.transformer)
-    autoencoder = Autoencoder(FLUX_MINI.autoencoder).eval()
-    config, tokens = FLUX_MINI.transformer, FLUX_MINI.text.max_tokens
-    rows = FLUX_MINI.defaults.height // FLUX_MINI.size_multiple
+    transformer = _random_transformer(FLUX_MINI_TEACHER.transformer)
+    autoencoder = Autoencoder(FLUX_MINI_TEACHER.autoencoder).eval()
+    config, tokens = FLUX_MINI_TEACHER.transformer, FLUX_MINI_TEACHER.text.max_tokens
+    rows = FLUX_MINI_TEACHER.defaults.height // FLUX_MINI_TEACHER.size_multiple
     prompt, negative = (
         Conditioning(torch.randn(tokens, config.context_in_dim), torch.randn(config.vec_in_dim))
         for _ in range(2)
     )
-    noise = pack(initial_noise(SEED, FLUX_MINI.autoencoder.latent_channels, 2 * rows, 2 * rows))
+    noise = pack(
+        initial_noise(SEED, FLUX_MINI_TEACHER.autoencoder.latent_channels, 2 * rows, 2 * rows)
+    )
     return Sample(transformer, autoencoder, prompt, negative, noise, rows)
 
 
@@ -214,7 +216,7 @@ def _draw_ours(sample: Sample) -> Tensor:
     job = Job(
         euler(sample.noise[0], sample.times),
         {"prompt": sample.prompt, "negative": sample.negative},
-        classifier_free(FLUX_MINI.defaults.true_cfg),
+        classifier_free(FLUX_MINI_TEACHER.defaults.true_cfg),
         None,
         image_ids(sample.rows, sample.rows),
     )
@@ -241,14 +243,14 @@ def _diffusers_pipeline(transformer: torch.nn.Module, autoencoder: torch.nn.Modu
 
 def _draw_theirs(sample: Sample, pipeline: Callable) -> Tensor:
     """diffusers' own pipeline: with a negative prompt it calls the network twice a step."""
-    side = sample.rows * FLUX_MINI.size_multiple
+    side = sample.rows * FLUX_MINI_TEACHER.size_multiple
     (picture,) = pipeline(
         prompt_embeds=sample.prompt.txt[None],
         pooled_prompt_embeds=sample.prompt.pooled[None],
         negative_prompt_embeds=sample.negative.txt[None],
         negative_pooled_prompt_embeds=sample.negative.pooled[None],
-        true_cfg_scale=FLUX_MINI.defaults.true_cfg,
-        num_inference_steps=FLUX_MINI.defaults.steps,
+        true_cfg_scale=FLUX_MINI_TEACHER.defaults.true_cfg,
+        num_inference_steps=FLUX_MINI_TEACHER.defaults.steps,
         latents=sample.noise,
         height=side,
         width=side,
@@ -262,7 +264,7 @@ def _draw_theirs_batched(
     """diffusers' networks in a loop of our own that, as flux1 does, evaluates both rows at once."""
     both = (sample.prompt, sample.negative)
     txt, pooled = (torch.stack([getattr(c, part) for c in both]) for part in ("txt", "pooled"))
-    x, combine = sample.noise, classifier_free(FLUX_MINI.defaults.true_cfg).combine
+    x, combine = sample.noise, classifier_free(FLUX_MINI_TEACHER.defaults.true_cfg).combine
     steps = euler(x, sample.times)
     x, t = next(steps)
     while True:
@@ -280,13 +282,13 @@ def _draw_theirs_batched(
         except StopIteration as finished:
             latents = unpack(finished.value, sample.rows, sample.rows)
             break
-    config = FLUX_MINI.autoencoder
+    config = FLUX_MINI_TEACHER.autoencoder
     pixels = autoencoder.decode(latents / config.scale_factor + config.shift_factor).sample[0]
     return ((pixels.clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).flatten()
 
 
 def time_mini(rounds: int) -> Iterator[Duel]:
-    """256x256, 24 steps, classifier-free guidance, decoded to 8 bits; text encoding left out."""
+    """256x256, 28 steps, classifier-free guidance, decoded to 8 bits; text encoding left out."""
     sample = _sample()
     transformer = _diffusers_transformer(sample.transformer)
     autoencoder = _diffusers_autoencoder(sample.autoencoder)
