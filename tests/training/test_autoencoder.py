@@ -1,6 +1,5 @@
 """The autoencoder that grew a level, against the one that it grew from."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,8 +7,8 @@ import torch.nn.functional as F
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig
 from flux1.training.mini.autoencoder import (
+    Crops,
     GrownAutoencoderObjective,
-    fresh_crops,
     grown,
     inner_config,
 )
@@ -55,7 +54,7 @@ def test_a_new_level_averages_what_the_first_layer_sees(inner):
 
 def test_growing_learns_the_pictures_and_keeps_the_latents(inner, sprites):
     """The loss names both; descending along its gradient brings both closer."""
-    objective = GrownAutoencoderObjective(grown(inner), inner, sprites, 2, 0, 32, 16)
+    objective = GrownAutoencoderObjective(grown(inner), inner, Crops(sprites, 2, 0, 32, 16))
     batch, model = objective.batch(0), objective.model
     assert batch.shape == (2, 3, 16, 16)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -75,7 +74,7 @@ def test_growing_learns_the_pictures_and_keeps_the_latents(inner, sprites):
 
 
 def test_crops_lie_inside_of_the_picture(sprites):
-    crops = fresh_crops(sprites, 48, 32, 3, np.random.default_rng(0))
+    crops = Crops(sprites, 3, 0, 48, 32).batch(0, torch.device("cpu"))
     assert crops.shape == (3, 3, 32, 32)
     assert crops.min() >= -1
     assert crops.max() <= 1

@@ -32,24 +32,51 @@ def start_precise(model: Autoencoder) -> None:
         bias[model.config.latent_channels :] = -6.0
 
 
+@dataclass(frozen=True)
+class Crops:
+    """`count` crops of `side` pixels of fresh scenes of `picture_size` for each step: the network
+    is convolutional, crops teach it as well."""
+
+    sprites: Sprites
+    count: int
+    seed: int
+    picture_size: int
+    side: int
+
+    def batch(self, step: int, device: torch.device) -> Float[Tensor, "b 3 H W"]:
+        """A pure function of the seed and the step."""
+        rng, crops = np.random.default_rng([self.seed, step]), []
+        for _ in range(self.count):
+            picture = self._picture(rng)
+            y, x = rng.integers(0, self.picture_size - self.side + 1, 2)
+            crops.append(picture[y : y + self.side, x : x + self.side])
+        return to_pixels(np.stack(crops)).to(device, memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def reconstructed(self, model: Autoencoder) -> Image.Image:
+        """Eight whole pictures above, their reconstructions below."""
+        rng = np.random.default_rng([self.seed, 2**31])
+        pictures = np.stack([self._picture(rng) for _ in range(8)])
+        decoded = model.decode(model.encode(to_pixels(pictures).to(_device(model))))
+        return sheet([*map(Image.fromarray, pictures), *map(to_picture, decoded)], columns=8)
+
+    def _picture(self, rng: np.random.Generator) -> np.ndarray:
+        side = self.picture_size
+        return render(sample_scene(rng), self.sprites, side, side, rng)
+
+
 @dataclass
 class AutoencoderObjective:
     """L1 on pixels and on their differences, and a KL term that keeps the latents near N(0, 1)."""
 
     model: Autoencoder
-    sprites: Sprites
-    batch_size: int
-    seed: int
-    picture_size: int = 128
-    crop_size: int = 64
+    crops: Crops
     kl_weight: float = 1e-3
     edge_weight: float = 0.5
     unit: str = "images"
 
     def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
-        rng = np.random.default_rng([self.seed, step])
-        crops = fresh_crops(self.sprites, self.picture_size, self.crop_size, self.batch_size, rng)
-        return crops.to(_device(self.model), memory_format=torch.channels_last)
+        return self.crops.batch(step, _device(self.model))
 
     def loss(
         self, batch: Float[Tensor, "b 3 H W"], generator: torch.Generator
@@ -67,7 +94,7 @@ class AutoencoderObjective:
         return kernels_and_rest(self.model)
 
     def preview(self, model: Autoencoder) -> Image.Image:
-        return reconstructions(model, self.sprites, self.picture_size, self.seed)
+        return self.crops.reconstructed(model)
 
 
 @dataclass
@@ -84,19 +111,13 @@ class GrownAutoencoderObjective:
 
     model: Autoencoder
     inner: Autoencoder
-    sprites: Sprites
-    batch_size: int
-    seed: int
-    picture_size: int = 256
-    crop_size: int = 128
+    crops: Crops
     edge_weight: float = 0.5
     latent_noise: float = 0.3
     unit: str = "images"
 
     def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
-        rng = np.random.default_rng([self.seed, step])
-        crops = fresh_crops(self.sprites, self.picture_size, self.crop_size, self.batch_size, rng)
-        return crops.to(_device(self.model), memory_format=torch.channels_last)
+        return self.crops.batch(step, _device(self.model))
 
     def loss(
         self, batch: Float[Tensor, "b 3 H W"], generator: torch.Generator
@@ -115,7 +136,7 @@ class GrownAutoencoderObjective:
         return kernels_and_rest(self.model)
 
     def preview(self, model: Autoencoder) -> Image.Image:
-        return reconstructions(model, self.sprites, self.picture_size, self.seed)
+        return self.crops.reconstructed(model)
 
 
 def inner_config(config: AutoencoderConfig) -> AutoencoderConfig:
@@ -149,18 +170,6 @@ def grown(inner: Autoencoder) -> Autoencoder:
 _DOWN, _UP = "encoder.down.0.downsample", "decoder.up.1.upsample"
 
 
-def fresh_crops(
-    sprites: Sprites, picture_size: int, crop_size: int, count: int, rng: np.random.Generator
-) -> Float[Tensor, "b 3 H W"]:
-    """Crops of fresh scenes: the network is convolutional, crops teach it as well."""
-    crops = []
-    for _ in range(count):
-        picture = render(sample_scene(rng), sprites, picture_size, picture_size, rng)
-        y, x = rng.integers(0, picture_size - crop_size + 1, 2)
-        crops.append(picture[y : y + crop_size, x : x + crop_size])
-    return to_pixels(np.stack(crops))
-
-
 def difference(
     decoded: Float[Tensor, "b 3 H W"], truth: Float[Tensor, "b 3 H W"], edge_weight: float
 ) -> Tensor:
@@ -178,17 +187,6 @@ def kernels_and_rest(model: Autoencoder) -> ParameterGroups:
     """Muon moves the convolutions' kernels."""
     kernels = [p for p in model.parameters() if p.ndim == 4]
     return ParameterGroups(kernels, [p for p in model.parameters() if p.ndim != 4])
-
-
-@torch.no_grad()
-def reconstructions(
-    model: Autoencoder, sprites: Sprites, picture_size: int, seed: int
-) -> Image.Image:
-    """Pictures above, their reconstructions below."""
-    rng, side = np.random.default_rng([seed, 2**31]), picture_size
-    pictures = np.stack([render(sample_scene(rng), sprites, side, side, rng) for _ in range(8)])
-    decoded = model.decode(model.encode(to_pixels(pictures).to(_device(model))))
-    return sheet([*map(Image.fromarray, pictures), *map(to_picture, decoded)], columns=8)
 
 
 def _device(model: Autoencoder) -> torch.device:

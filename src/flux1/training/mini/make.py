@@ -27,6 +27,7 @@ from flux1.training.loop import LoopSettings, train
 from flux1.training.lora import LoraNetwork, linear_layers
 from flux1.training.mini.autoencoder import (
     AutoencoderObjective,
+    Crops,
     GrownAutoencoderObjective,
     grown,
     inner_config,
@@ -243,7 +244,8 @@ class Run:
             start_precise(model)
             model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             objective = AutoencoderObjective(
-                model, sprites, stage.loop.batch_size, seed, picture_size, stage.crop_size,
+                model,
+                Crops(sprites, stage.loop.batch_size, seed, picture_size, stage.crop_size),
                 stage.kl_weight, stage.edge_weight,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
@@ -260,9 +262,12 @@ class Run:
             model = grown(inner)
             model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             objective = GrownAutoencoderObjective(
-                model, inner.requires_grad_(False), sprites, grown_by.loop.batch_size, recipe.seed,
-                recipe.picture_size, 2 * stage.crop_size, stage.edge_weight,
-                grown_by.latent_noise,
+                model, inner.requires_grad_(False),
+                Crops(
+                    sprites, grown_by.loop.batch_size, recipe.seed, recipe.picture_size,
+                    2 * stage.crop_size,
+                ),
+                stage.edge_weight, grown_by.latent_noise,
             )  # fmt: skip
             save_bfl(train(objective, grown_by.loop, finished.parent, self.console), finished)
         return load_autoencoder(finished, config, torch.float32, self.device)
