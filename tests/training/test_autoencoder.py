@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig
 from flux1.training.mini.autoencoder import (
+    AutoencoderObjective,
     Crops,
     GrownAutoencoderObjective,
     grown,
     inner_config,
 )
+from flux1.training.mini.scenes import painter
 from flux1.training.mini.sprites import Sprites
 from flux1.training.mini.vocabulary import NOUNS
 
@@ -54,7 +56,9 @@ def test_a_new_level_averages_what_the_first_layer_sees(inner):
 
 def test_growing_learns_the_pictures_and_keeps_the_latents(inner, sprites):
     """The loss names both; descending along its gradient brings both closer."""
-    objective = GrownAutoencoderObjective(grown(inner), inner, Crops(sprites, 2, 0, 32, 16))
+    objective = GrownAutoencoderObjective(
+        grown(inner), inner, Crops(painter(sprites, 32), 2, 0, 16)
+    )
     batch, model = objective.batch(0), objective.model
     assert batch.shape == (2, 3, 16, 16)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -74,7 +78,21 @@ def test_growing_learns_the_pictures_and_keeps_the_latents(inner, sprites):
 
 
 def test_crops_lie_inside_of_the_picture(sprites):
-    crops = Crops(sprites, 3, 0, 48, 32).batch(0, torch.device("cpu"))
+    crops = Crops(painter(sprites, 48), 3, 0, 32).batch(0, torch.device("cpu"))
     assert crops.shape == (3, 3, 32, 32)
     assert crops.min() >= -1
     assert crops.max() <= 1
+
+
+def test_half_sized_latents_owe_the_half_sized_picture(inner, sprites):
+    """With the share at 1 and nothing else in the loss, it is the distance of the two halves."""
+    crops = Crops(painter(sprites, 32), 2, 0, 16)
+    with torch.no_grad():
+        inner.encoder.conv_out.bias[inner.config.latent_channels :] = -40  # no noise of its own
+    objective = AutoencoderObjective(inner, crops, kl_weight=0.0, edge_weight=0.0, equivariance=1.0)
+    batch = objective.batch(0)
+    with torch.no_grad():
+        loss, _ = objective.loss(batch, torch.Generator().manual_seed(0))
+        decoded = inner.decoder(F.avg_pool2d(inner.posterior(batch)[0], 2))
+    assert decoded.shape == (2, 3, 8, 8)
+    assert torch.allclose(loss, F.l1_loss(decoded, F.avg_pool2d(batch, 2)), rtol=1e-3)

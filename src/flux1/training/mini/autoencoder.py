@@ -1,20 +1,19 @@
 """Objectives: reconstruct pixels through a small, smooth latent space (Kingma & Welling 2014); then
 the same space for pictures of twice the size."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig
 from flux1.pipeline.decode import to_picture
-from flux1.training.mini.scenes import render, sample_scene
-from flux1.training.mini.sprites import Sprites
 from flux1.training.objective import ParameterGroups, sheet, to_pixels
 
 
@@ -32,23 +31,25 @@ def start_precise(model: Autoencoder) -> None:
         bias[model.config.latent_channels :] = -6.0
 
 
+Painter = Callable[[np.random.Generator], UInt8[np.ndarray, "h w 3"]]
+
+
 @dataclass(frozen=True)
 class Crops:
-    """`count` crops of `side` pixels of fresh scenes of `picture_size` for each step: the network
+    """`count` crops of `side` pixels for each step, each of a fresh picture of `paint`: the network
     is convolutional, crops teach it as well."""
 
-    sprites: Sprites
+    paint: Painter
     count: int
     seed: int
-    picture_size: int
     side: int
 
     def batch(self, step: int, device: torch.device) -> Float[Tensor, "b 3 H W"]:
         """A pure function of the seed and the step."""
         rng, crops = np.random.default_rng([self.seed, step]), []
         for _ in range(self.count):
-            picture = self._picture(rng)
-            y, x = rng.integers(0, self.picture_size - self.side + 1, 2)
+            picture = self.paint(rng)
+            y, x = (int(rng.integers(0, side - self.side + 1)) for side in picture.shape[:2])
             crops.append(picture[y : y + self.side, x : x + self.side])
         return to_pixels(np.stack(crops)).to(device, memory_format=torch.channels_last)
 
@@ -56,23 +57,28 @@ class Crops:
     def reconstructed(self, model: Autoencoder) -> Image.Image:
         """Eight whole pictures above, their reconstructions below."""
         rng = np.random.default_rng([self.seed, 2**31])
-        pictures = np.stack([self._picture(rng) for _ in range(8)])
+        pictures = np.stack([self.paint(rng) for _ in range(8)])
         decoded = model.decode(model.encode(to_pixels(pictures).to(_device(model))))
         return sheet([*map(Image.fromarray, pictures), *map(to_picture, decoded)], columns=8)
-
-    def _picture(self, rng: np.random.Generator) -> np.ndarray:
-        side = self.picture_size
-        return render(sample_scene(rng), self.sprites, side, side, rng)
 
 
 @dataclass
 class AutoencoderObjective:
-    """L1 on pixels and on their differences, and a KL term that keeps the latents near N(0, 1)."""
+    """L1 on pixels and on their differences, and a KL term that keeps the latents near N(0, 1).
+
+    In a share `equivariance` of the steps the decoder reads the latents at half their size and
+    owes the picture at half its size, which makes the latent space smoother for a transformer to
+    learn (EQ-VAE, Kouzelis et al. 2025, arXiv 2502.09509). What a transformer draws is never quite
+    a picture's latents, so the decoder reads them with noise of up to `latent_noise` of their
+    deviation (noise-augmented decoding, Zheng et al. 2025, arXiv 2510.11690).
+    """
 
     model: Autoencoder
     crops: Crops
     kl_weight: float = 1e-3
     edge_weight: float = 0.5
+    equivariance: float = 0.0
+    latent_noise: float = 0.0
     unit: str = "images"
 
     def batch(self, step: int) -> Float[Tensor, "b 3 H W"]:
@@ -84,10 +90,15 @@ class AutoencoderObjective:
         mean, logvar = self.model.posterior(batch)
         logvar = logvar.clamp(-20, 10)
         noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-        decoded = self.model.decoder(mean + torch.exp(0.5 * logvar) * noise)
+        level = torch.rand(len(mean), 1, 1, 1, generator=generator).to(mean.device)
+        spread = torch.exp(0.5 * logvar) + self.latent_noise * level * mean.detach().std()
+        latents, truth = mean + spread * noise, batch
+        if torch.rand((), generator=generator).item() < self.equivariance:
+            latents, truth = F.avg_pool2d(latents, 2), F.avg_pool2d(batch, 2)
+        decoded = self.model.decoder(latents)
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        loss = difference(decoded, batch, self.edge_weight) + self.kl_weight * kl
-        figures = {"psnr": psnr(decoded, batch), "kl": kl.item(), "latent_std": mean.std().item()}
+        loss = difference(decoded, truth, self.edge_weight) + self.kl_weight * kl
+        figures = {"psnr": psnr(decoded, truth), "kl": kl.item(), "latent_std": mean.std().item()}
         return loss, figures
 
     def groups(self) -> ParameterGroups:

@@ -46,6 +46,7 @@ from flux1.training.mini.recipes import (
     sides_of,
 )
 from flux1.training.mini.rectified_flow import RectifiedFlowObjective
+from flux1.training.mini.scenes import painter
 from flux1.training.mini.sprites import Sprites, prepare_sprites
 from flux1.training.mini.step_distillation import StepDistillationObjective
 from flux1.training.mini.text import fetch_sentence_model
@@ -245,7 +246,9 @@ class Run:
             model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             objective = AutoencoderObjective(
                 model,
-                Crops(sprites, stage.loop.batch_size, seed, picture_size, stage.crop_size),
+                Crops(
+                    painter(sprites, picture_size), stage.loop.batch_size, seed, stage.crop_size
+                ),
                 stage.kl_weight, stage.edge_weight,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
@@ -264,7 +267,7 @@ class Run:
             objective = GrownAutoencoderObjective(
                 model, inner.requires_grad_(False),
                 Crops(
-                    sprites, grown_by.loop.batch_size, recipe.seed, recipe.picture_size,
+                    painter(sprites, recipe.picture_size), grown_by.loop.batch_size, recipe.seed,
                     2 * stage.crop_size,
                 ),
                 stage.edge_weight, grown_by.latent_noise,

@@ -4,7 +4,7 @@ A scene is a specification first (what, where, which colour), then pixels and wo
 specification, so that training and benchmarks know the ground truth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -172,6 +172,17 @@ def sample_scene(rng: np.random.Generator, mixture: Mixture = _COMMON) -> Scene:
     colour = _pick_colour(noun, background, rng) if rng.random() < 0.2 else None
     copies = tuple(Thing(noun, *_jitter(c, rng), size, colour) for c in centres)
     return Scene(copies, background, style)
+
+
+def painter(
+    sprites: Sprites, side: int
+) -> Callable[[np.random.Generator], UInt8[np.ndarray, "side side 3"]]:
+    """Fresh scenes of the common mixture, one for each call, as square pictures."""
+
+    def paint(rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
+        return render(sample_scene(rng), sprites, side, side, rng)
+
+    return paint
 
 
 @dataclass(frozen=True)
