@@ -45,6 +45,8 @@ def test_a_request_cannot_be_changed():
         ("true_cfg", 0.5, "true_cfg: 0.5"),
         ("solver", "eular", "did you mean 'euler'"),
         ("negative_prompt", "blur", "negative_prompt: has no effect at true_cfg 1"),
+        ("upscale", 3, "upscale: 3 is not one of 1, 2, 4; nearest: 2"),
+        ("upscale", -1, "nearest: 1"),
     ],
 )
 def test_bad_fields_are_named_with_their_value_and_a_good_one(field, value, words):
@@ -61,6 +63,7 @@ def test_bad_fields_are_named_with_their_value_and_a_good_one(field, value, word
         ("prompt", ["a fox"]), ("prompt", "a \udcff"), ("negative_prompt", 0), ("width", 512.0),
         ("steps", 4.0), ("steps", True), ("seed", "7"), ("guidance", "3"), ("guidance", [2]),
         ("guidance", True), ("true_cfg", 10**400), ("width", 10**400), ("solver", 5),
+        ("upscale", "4"), ("upscale", 2.0),
     ],
 )  # fmt: skip
 def test_what_is_not_the_right_kind_of_thing_is_refused(field, value):
@@ -74,6 +77,15 @@ def test_whole_numbers_of_numpy_count_as_whole():
     request = make_request(FLUX_DEV, "a fox", seed=np.int64(64), steps=np.int32(3))
     assert (request.seed, request.steps) == (64, 3)
     assert type(request.seed) is int
+
+
+def test_what_is_enlarged_has_a_largest_size():
+    request = make_request(FLUX_DEV, "a fox", upscale=4)
+    assert request.finished_size == (4096, 4096)
+    assert make_request(FLUX_DEV, "a fox").finished_size == (1024, 1024)
+    told = "upscale: 2048x1024 times 4 is 8192x4096, more than the 16777216 pixels .* nearest: 2"
+    with pytest.raises(RequestError, match=told):
+        make_request(FLUX_DEV, "a fox", width=2048, upscale=4)
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n"])

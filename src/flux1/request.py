@@ -17,6 +17,8 @@ MAX_SEED = 2**63 - 1
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_LORAS = 16
 MAX_LORA_SCALE = 10
+UPSCALES = (1, 2, 4)
+MAX_UPSCALED_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class ImageRequest:
 
     `guidance` is the distilled scale that the network is told (None where it has no such input);
     `true_cfg` above 1 adds a second evaluation for `negative_prompt` at every point. `like` names
-    a program whose rounding, noise, times and text length are matched (`presets.py`).
+    a program whose rounding, noise, times and text length are matched (`presets.py`). `width` and
+    `height` are drawn; the finished picture has `upscale` times these sides.
     """
 
     model: str
@@ -52,6 +55,12 @@ class ImageRequest:
     solver: str
     loras: tuple[LoraUse, ...] = ()
     like: str | None = None
+    upscale: int = 1
+
+    @property
+    def finished_size(self) -> tuple[int, int]:
+        """Width and height of the picture as it is given."""
+        return self.width * self.upscale, self.height * self.upscale
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ def make_request(
     solver: str | None = None,
     loras: Sequence[LoraUse | tuple[str, float] | str] = (),
     like: str | None = None,
+    upscale: int | None = None,
 ) -> ImageRequest:
     """Fill in the variant's defaults and check every field.
 
@@ -133,6 +143,8 @@ def make_request(
         known = ", ".join(SOLVERS)
         raise RequestError("solver", f"{solver!r} is not one of {known}{nearest(solver, SOLVERS)}")
     _check_like(variant, like, solver)
+    upscale = 1 if upscale is None else _whole("upscale", upscale)
+    check_upscale(width, height, upscale)
     return ImageRequest(
         model=variant.id,
         prompt=prompt,
@@ -147,6 +159,7 @@ def make_request(
         solver=solver,
         loras=lora_uses(loras),
         like=like,
+        upscale=upscale,
     )
 
 
@@ -160,6 +173,22 @@ def _check_like(variant: Variant, like: str | None, solver: str) -> None:
     if row.solvers is not None and solver not in row.solvers:
         raise RequestError(
             "solver", f"{solver!r} is not matched with like {row.id!r}; take {row.solvers[0]!r}"
+        )
+
+
+def check_upscale(width: int, height: int, upscale: int, most: int = MAX_UPSCALED_PIXELS) -> None:
+    """RequestError unless a picture may be enlarged so: by 2 or 4 (1: as it is), to at most `most`
+    pixels."""
+    if upscale not in UPSCALES:
+        near = min(UPSCALES, key=lambda one: abs(one - upscale))
+        known = ", ".join(map(str, UPSCALES))
+        raise RequestError("upscale", f"{upscale} is not one of {known}; nearest: {near}")
+    if upscale > 1 and width * height * upscale**2 > most:
+        fits = max(one for one in UPSCALES if one == 1 or width * height * one**2 <= most)
+        raise RequestError(
+            "upscale",
+            f"{width}x{height} times {upscale} is {width * upscale}x{height * upscale}, more than "
+            f"the {most} pixels that are made; nearest: {fits}",
         )
 
 

@@ -107,6 +107,10 @@ def generate(
             show_default="flux1's own way",
         ),
     ] = None,
+    upscale: Annotated[
+        int | None,
+        typer.Option(help="2 or 4: enlarge what was drawn.", show_default="as it was drawn"),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     memory: Annotated[
@@ -147,6 +151,7 @@ def generate(
         found.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
         steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=count,
         solver=solver, loras=[parse_lora(use) for use in lora or []], like=like,
+        upscale=upscale,
     )  # fmt: skip
     targets = _targets(output, request)
     pipeline = found.load(request)
@@ -200,7 +205,7 @@ def _check_storable(pipeline: "FluxPipeline", request: ImageRequest, target: Pat
 
     from flux1.safety.provenance import encode_picture, format_for
 
-    blank = Image.new("RGB", (request.width, request.height))
+    blank = Image.new("RGB", request.finished_size)
     encode_picture(blank, _recipe(pipeline, request, request.seed), format_for(target))
 
 

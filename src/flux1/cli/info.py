@@ -69,6 +69,8 @@ def command(recipe: "Recipe") -> str:
             continue
         if fields[name] not in (None, ""):
             words += [f"--{name.replace('_', '-')}", str(fields[name])]
+    if recipe.upscale > 1:
+        words += ["--upscale", str(recipe.upscale)]
     for use in recipe.loras:
         words += ["--lora", f"{use.name}:{use.scale!r}"]
     return shlex.join([*words, *(["--"] if recipe.prompt.startswith("-") else []), recipe.prompt])

@@ -19,6 +19,7 @@ from flux1.cli import (
     plan,
     serve,
     train,
+    upscale,
     users,
 )
 from flux1.errors import Flux1Error
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("generate")(generate.generate)
+app.command("upscale")(upscale.upscale)
 app.command("info")(info.info)
 app.command("models")(models.models)
 app.command("plan")(plan.plan)

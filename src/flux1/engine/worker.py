@@ -171,8 +171,10 @@ class Worker:
 
     def _picture(self, show: _Show) -> Image:
         request = show.drawing.order.request
+        pipeline = self._pipeline(show.drawing)
         with self._budgets.decode(request):
-            return self._pipeline(show.drawing).decode(show.tokens, request)
+            make = pipeline.finish if show.index is None else pipeline.decode
+            return make(show.tokens, request)
 
     def _tell(self) -> None:
         for listener, event in iter(self._desk.outbox.get, None):

@@ -94,3 +94,17 @@ class BertConfig:
     num_layers: int = 6
     num_heads: int = 12
     max_positions: int = 512
+
+
+@dataclass(frozen=True)
+class UpscalerConfig:
+    """A compact upscaler. The defaults are those of Real-ESRGAN's "animevideov3", x4."""
+
+    channels: int = 64
+    convolutions: int = 16  # between the first and the last
+    scale: int = 4
+
+    @property
+    def reach(self) -> int:
+        """How many pixels away the network looks, to each side: one for each 3x3 convolution."""
+        return self.convolutions + 2

@@ -24,6 +24,7 @@ from flux1.pipeline.encode import Conditioning, TextEncoder
 from flux1.pipeline.job import Job
 from flux1.pipeline.like import dtype_of
 from flux1.pipeline.lora import LoadedLora, Loras
+from flux1.pipeline.upscale import upscale
 from flux1.request import ImageRequest, LoraUse, make_request
 from flux1.variants import Variant
 from flux1.weights.numbers.keep import Keep
@@ -121,6 +122,7 @@ class FluxPipeline:
         solver: str | None = None,
         loras: Sequence[LoraUse | tuple[str, float] | str] = (),
         like: str | None = None,
+        upscale: int | None = None,
         callback: Callable[[Step], None] | None = None,
     ) -> Pictures:
         """Draw `num_images` pictures of `prompt`; picture k is that of seed + k drawn alone
@@ -128,14 +130,14 @@ class FluxPipeline:
 
         What is left out takes the model's own defaults. `loras` are names of loaded LoRAs or files,
         or pairs of that and a scale. `like` names a program whose rounding, noise, times and text
-        length are matched: 'bfl', 'diffusers', 'comfyui'. `callback` is told of every step of every
-        picture; its `preview()` decodes the clean estimate. Raises RequestError, and for a LoRA's
-        file WeightsError.
+        length are matched: 'bfl', 'diffusers', 'comfyui'. `upscale` (2 or 4) enlarges what was
+        drawn. `callback` is told of every step of every picture; its `preview()` decodes the clean
+        estimate. Raises RequestError, and for a LoRA's file WeightsError.
         """
         request = make_request(
             self.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
             steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=num_images,
-            solver=solver, loras=loras, like=like,
+            solver=solver, loras=loras, like=like, upscale=upscale,
         )  # fmt: skip
         return self.draw(request, callback)
 
@@ -195,7 +197,7 @@ class FluxPipeline:
                     preview = self._preview(jobs[i], owners[i])
                     yield Step(i, step, owners[i].steps, jobs[i].t, preview)
                 if jobs[i].done:
-                    yield Finished(i, seeds[i], self.decode(jobs[i].x, owners[i]))
+                    yield Finished(i, seeds[i], self.finish(jobs[i].x, owners[i]))
 
     def start(self, request: ImageRequest, seed: int) -> Job:
         """One image of a request, ready to advance: its noise, times, solver, conditions and LoRAs
@@ -245,6 +247,10 @@ class FluxPipeline:
         like = presets.find(request.like)
         grid = self._grid(request)
         return decode(tokens, *grid, self.autoencoder, like, self.in_strips)
+
+    def finish(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
+        """The picture that a request asked for: decoded, and enlarged if it is to be."""
+        return upscale(self.decode(tokens, request), request.upscale, self.device)
 
     def _grid(self, request: ImageRequest) -> tuple[int, int]:
         multiple = self.variant.size_multiple

@@ -57,6 +57,7 @@ class Recipe:
     loras: tuple[LoraRecord, ...] = ()
     like: str | None = None
     runtime: str = "torch"
+    upscale: int = 1
 
 
 def recipe_of(
