@@ -12,6 +12,7 @@ import uvicorn
 
 from flux1.cli.serve import join
 from flux1.server.app import create_app
+from flux1.server.connections import ConnectionLimits, configure
 from flux1.server.parts import Parts
 from flux1.settings import ServerSettings
 from flux1.store.accounts import Account
@@ -45,11 +46,11 @@ def joined(settings: ServerSettings) -> Iterator[Parts]:
 
 
 @contextlib.contextmanager
-def serving(parts: Parts) -> Iterator[str]:
+def serving(parts: Parts, limits: ConnectionLimits | None = None) -> Iterator[str]:
     """The application on a free port of this machine; gives its address once it answers."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(parts), log_config=None, access_log=False))
+    server = uvicorn.Server(configure(create_app(parts), limits or ConnectionLimits()))
     started, startup = threading.Event(), server.startup
 
     async def tell(sockets=None):

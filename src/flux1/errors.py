@@ -126,6 +126,9 @@ class StoreError(Flux1Error):
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
-    """' (did you mean X?)' when something known is close to `word`, else ''."""
+    """' (did you mean X?)' when something known is close to `word`, else ''. A word of more than
+    100 characters is close to nothing: comparing would take as long as it is long."""
+    if len(str(word)) > 100:
+        return ""
     close = difflib.get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""

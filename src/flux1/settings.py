@@ -54,6 +54,9 @@ class ServerSettings(BaseSettings):
     tokens_per_call: image and text tokens that may share one model call; not set: 2048 on a CPU,
     16384 elsewhere.
     body_bytes: largest request body.
+    connections, connections_per_address: how many may be open, in all and from one address.
+    proxies: addresses of proxies before this server, with commas: what they say of their clients'
+        addresses is believed, and their connections are not counted by address.
     requests_per_minute, concurrency, images_per_day, megapixels_per_day: what a key may do unless
     it says otherwise.
     tolerance: how much a request may ask to tolerate, 0 (strict) to 6.
@@ -82,6 +85,9 @@ class ServerSettings(BaseSettings):
     max_wait_seconds: PositiveFloat = 600
     tokens_per_call: PositiveInt | None = None
     body_bytes: PositiveInt = 1_048_576
+    connections: PositiveInt = 2_000
+    connections_per_address: PositiveInt = 200
+    proxies: str = "127.0.0.1,::1"
     requests_per_minute: PositiveInt = 120
     concurrency: PositiveInt = 16
     images_per_day: PositiveInt = 10_000

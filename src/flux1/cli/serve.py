@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import logging
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +66,9 @@ def serve(
     try:
         import uvicorn
 
+        from flux1.server import connections
         from flux1.server.app import create_app
+        from flux1.server.logs import log_to_stderr
     except ImportError as failure:
         raise DependencyError(
             f"serve: {failure.name} is not installed; pip install 'flux1[serve]'"
@@ -76,17 +76,17 @@ def serve(
     from flux1.settings import ServerSettings, read
 
     settings = read(ServerSettings) if data is None else read(ServerSettings, data=data)
-    _log_to_stderr(settings.log_json)
+    log_to_stderr(settings.log_json)
     listening = _listen(host, port)
     parts = join(settings, model or [DEFAULT.id], alias or [], demo, accept_license, device, dtype)
     key, password = _demo_account(parts.store) if demo else (None, None)
 
     base_url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
     announce = _announcer(parts, base_url, key, password, as_json)
-    config = uvicorn.Config(
-        create_app(parts), log_config=None, access_log=False, timeout_graceful_shutdown=30,
-        server_header=False,
-    )  # fmt: skip
+    limits = connections.limits_for(
+        settings.connections, settings.connections_per_address, settings.proxies
+    )
+    config = connections.configure(create_app(parts), limits)
     _run(uvicorn.Server(config), listening, announce)
     parts.store.close()
 
@@ -278,7 +278,10 @@ def _shown(host: str) -> str:
 
 
 def _run(server: Any, listening: socket.socket, announce: Callable[[], None]) -> None:
+    from flux1.server.connections import tell_failure
+
     async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(tell_failure)
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         while not (server.started or serving.done()):
             await asyncio.sleep(0.02)
@@ -292,36 +295,3 @@ def _run(server: Any, listening: socket.socket, announce: Callable[[], None]) ->
         say("stopped")
     if not server.started:
         raise Flux1Error("the server did not start; the lines above say why")
-
-
-def _log_to_stderr(as_json: bool) -> None:
-    """Structured lines with the request's id; the standard library's loggers join them."""
-    import structlog
-
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    last: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
-    if as_json:
-        last = structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                last,
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("flux1").setLevel(logging.INFO)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

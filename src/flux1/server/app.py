@@ -25,6 +25,7 @@ from flux1.server.problems import Problem, unexpected
 from flux1.server.routes import bfl as bfl_routes
 from flux1.server.routes import images, models, operations, pictures, requests
 from flux1.server.web import pages
+from flux1.server.web.sessions import own_cookies
 from flux1.server.webhooks import Courier, payload_of
 from flux1.store.jobs import StoredJob
 
@@ -150,6 +151,10 @@ class Envelope:
         request_id = f"http_{secrets.token_hex(12)}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        scope["headers"] = [
+            (name, own_cookies(value) if name == b"cookie" else value)
+            for name, value in scope["headers"]
+        ]
         structlog.contextvars.bind_contextvars(request_id=request_id)
         self._parts.tracing.received(scope, request_id)
         status, begun = 500, False

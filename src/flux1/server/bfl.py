@@ -3,12 +3,19 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flux1.errors import RequestError
 from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, make_request
 from flux1.server.ask import Ask, Output
-from flux1.server.openai import Flag, Number, Whole, check_text, embedded_or_classifier_free
+from flux1.server.openai import (
+    Flag,
+    Number,
+    Whole,
+    check_fields,
+    embedded_or_classifier_free,
+    refuse_unknown,
+)
 from flux1.server.ports import Model
 from flux1.store.jobs import StoredJob
 
@@ -35,6 +42,14 @@ class FluxBody(BaseModel):
     interval: Number | None = Field(None, description="Only null is offered.")
     webhook_url: str | None = Field(None, strict=True, max_length=2083, pattern=r"^https?://\S+$")
     webhook_secret: str | None = Field(None, strict=True, min_length=1, max_length=512)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, body: Any) -> Any:
+        if isinstance(body, dict):
+            check_fields(body)
+            refuse_unknown(body, cls.model_fields)
+        return body
 
 
 class Accepted(BaseModel):
@@ -66,8 +81,6 @@ class Result(BaseModel):
 
 def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int) -> Ask:
     """The request that a body means (RequestError)."""
-    for field, value in body:
-        check_text(field, value)
     for field in ("image_prompt", "interval"):
         if getattr(body, field) is not None:
             raise RequestError(field, "is not offered: the models served here draw from words")

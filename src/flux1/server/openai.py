@@ -6,6 +6,7 @@ FLUX services use for the same things are understood as well.
 
 import base64
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -21,6 +22,7 @@ from flux1.variants import Variant
 
 MAX_IMAGES = 10
 MAX_PARTIAL_IMAGES = 3
+MOST_FIELDS = 64
 
 
 def _integral(value: Any) -> Any:
@@ -148,9 +150,8 @@ class ImageGenerationBody(BaseModel):
         """Other services' names to ours; what can have no effect is refused by name."""
         if not isinstance(body, dict):
             return body
+        check_fields(body)
         read = dict(body)
-        for field, value in read.items():
-            check_text(field, value)
         for field, why in _WITHOUT_EFFECT.items():
             if read.pop(field, None) not in (None, False):
                 raise RequestError(field, why)
@@ -171,14 +172,26 @@ class ImageGenerationBody(BaseModel):
                 raise RequestError("image_size", "and width and height say the same; send one")
             read |= sides
         _explain_refused(read)
-        unknown = [key for key in read if key not in cls.model_fields]
-        if unknown:
-            known = [*cls.model_fields, *(o for others in ALIASES.values() for o in others)]
-            raise RequestError(
-                str(unknown[0])[:100],
-                "is not a parameter that this server knows" + nearest(unknown[0], known),
-            )
+        also = (other for names in ALIASES.values() for other in names)
+        refuse_unknown(read, cls.model_fields, also)
         return read
+
+
+def check_fields(body: dict[Any, Any]) -> None:
+    """RequestError unless a body's fields are few, and their text is text."""
+    if len(body) > MOST_FIELDS:
+        raise RequestError("body", f"has {len(body)} fields, at most {MOST_FIELDS} are read")
+    for field, value in body.items():
+        check_text(field, value)
+
+
+def refuse_unknown(body: dict[Any, Any], known: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Nothing is ignored silently (RequestError). `also` are names that are offered instead."""
+    known = tuple(known)
+    unknown = next((field for field in body if field not in known), None)
+    if unknown is not None:
+        near = nearest(unknown, (*known, *also))
+        raise RequestError(unknown[:100], f"is not a parameter that this server knows{near}")
 
 
 def check_text(field: str, value: Any) -> None:

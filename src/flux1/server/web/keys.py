@@ -45,7 +45,7 @@ async def create(request: Request, form: Posted) -> Response:
     except RequestError as wrong:
         beside = {wrong.field: str(wrong).removeprefix(f"{wrong.field}: ")}
         typed: dict[str, Any] = {name: form.text(name) for name in ("name", "expires", *LIMITS)}
-        typed["scopes"] = _scopes(form)
+        typed["scopes"] = form.fields.texts("scopes")
         return await _show(request, account_id, 422, typed=typed, errors=beside)
     return await _show(request, account_id, made=made)
 
@@ -78,12 +78,8 @@ def _wanted(form: Form) -> dict[str, Any]:
         name: _number(name, form.text(name), float if name == "megapixels_per_day" else int)
         for name in LIMITS
     }
-    return {"name": form.text("name"), "scopes": _scopes(form), "expires": expires,
+    return {"name": form.text("name"), "scopes": form.fields.texts("scopes"), "expires": expires,
             "limits": KeyLimits(**limits)}  # fmt: skip
-
-
-def _scopes(form: Form) -> list[str]:
-    return [scope for scope in form.data.getlist("scopes") if isinstance(scope, str)]
 
 
 def _number(field: str, text: str, kind: type) -> Any:

@@ -8,14 +8,14 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 
 from flux1.errors import AccountError
 from flux1.server.parts import parts_of
 from flux1.server.problems import Problem
 from flux1.server.web import sessions
+from flux1.server.web.forms import Fields, read_fields
 from flux1.server.web.render import page
-from flux1.server.web.sessions import Posted, text_of
+from flux1.server.web.sessions import Posted
 from flux1.server.web.throttle import Throttle
 from flux1.store.accounts import LONGEST_EMAIL, SHORTEST_PASSWORD
 
@@ -49,8 +49,8 @@ async def sign_up_page(request: Request, next: str = "") -> Response:
 
 @router.post("/login")
 async def log_in(request: Request) -> Response:
-    form = await request.form()
-    email, next = text_of(form, "email"), text_of(form, "next")
+    form = await read_fields(request)
+    email, next = form.text("email"), form.text("next")
     typed = {"next": next, "email": email}
     if not _own_form(request, form):
         return await _show(request, "login.html", 403, {"form": _STALE}, **typed)
@@ -62,7 +62,7 @@ async def log_in(request: Request) -> Response:
     accounts = parts_of(request).store.accounts
     try:
         account = await to_thread.run_sync(
-            accounts.authenticate, email, text_of(form, "password"), limiter=throttle.hashing
+            accounts.authenticate, email, form.text("password"), limiter=throttle.hashing
         )
     except AccountError as wrong:
         return await _show(request, "login.html", 422, _beside(wrong), **typed)
@@ -74,8 +74,8 @@ async def log_in(request: Request) -> Response:
 
 @router.post("/signup")
 async def sign_up(request: Request) -> Response:
-    form = await request.form()
-    email, next = text_of(form, "email"), text_of(form, "next")
+    form = await read_fields(request)
+    email, next = form.text("email"), form.text("next")
     typed = {"next": next, "email": email}
     if not _own_form(request, form):
         return await _show(request, "signup.html", 403, {"form": _STALE}, **typed)
@@ -89,7 +89,7 @@ async def sign_up(request: Request) -> Response:
     accounts = parts_of(request).store.accounts
     try:
         account = await to_thread.run_sync(
-            accounts.register, email, text_of(form, "password"), limiter=throttle.hashing
+            accounts.register, email, form.text("password"), limiter=throttle.hashing
         )
     except AccountError as wrong:
         return await _show(request, "signup.html", 422, _beside(wrong), **typed)
@@ -163,7 +163,6 @@ async def _show(
     return answer
 
 
-def _own_form(request: Request, form: FormData) -> bool:
+def _own_form(request: Request, form: Fields) -> bool:
     cookie = request.cookies.get(sessions.cookie_name(request, "form"), "")
-    sent = text_of(form, "csrf")
-    return bool(cookie) and sessions.same(sent, cookie) and sessions.from_here(request)
+    return bool(cookie) and sessions.same(form.text("csrf"), cookie) and sessions.from_here(request)

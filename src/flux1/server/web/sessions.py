@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
 
 from flux1.server.parts import parts_of
 from flux1.server.problems import Problem
+from flux1.server.web.forms import Fields, read_fields
 from flux1.store.accounts import Account, Session
 
 _DAY_S = 86_400
@@ -27,6 +27,14 @@ def secure(request: Request) -> bool:
     """Whether the browser reaches us by https, itself or through the operator's proxy."""
     public = parts_of(request).settings.public_url or ""
     return request.url.scheme == "https" or public.startswith("https:")
+
+
+def own_cookies(header: bytes) -> bytes:
+    """Those of a Cookie header that are ours. Neighbours' may be long and quoted, and what quotes
+    mean is worked out in time that is quadratic in their length: nobody gets to see them."""
+    pairs = [pair.strip() for pair in header.split(b";")]
+    ours = (pair for pair in pairs if b"flux1_" in pair.partition(b"=")[0] and b"\\" not in pair)
+    return b"; ".join(ours)
 
 
 def cookie_name(request: Request, what: str) -> str:
@@ -98,22 +106,22 @@ class Form:
     """What a page of ours sent, and for whom."""
 
     session: Session
-    data: FormData
+    fields: Fields
 
     def text(self, field: str) -> str:
-        return text_of(self.data, field)
+        return self.fields.text(field)
 
 
 async def posted(request: Request, session: SignedIn) -> Form:
     """A form, or a script's request, that proves to come from this session's own pages."""
-    data = await request.form()
-    sent = request.headers.get("x-csrf-token") or text_of(data, "csrf")
+    fields = await read_fields(request)
+    sent = request.headers.get("x-csrf-token") or fields.text("csrf")
     if not from_here(request) or not same(sent, session.csrf):
         raise Problem(
             403, "this did not come from a page of your session; load the page again",
             "csrf", "permission_error",
         )  # fmt: skip
-    return Form(session, data)
+    return Form(session, fields)
 
 
 Posted = Annotated[Form, Depends(posted)]
@@ -134,12 +142,6 @@ def from_here(request: Request) -> bool:
     public = parts_of(request).settings.public_url
     known = [request.headers.get("host"), urlsplit(public).netloc if public else None]
     return urlsplit(origin).netloc in [host for host in known if host]
-
-
-def text_of(data: FormData, field: str) -> str:
-    """A field's text; '' where it is missing or is a file."""
-    value = data.get(field, "")
-    return value if isinstance(value, str) else ""
 
 
 def inside(path: str) -> str:

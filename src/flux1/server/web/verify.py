@@ -1,7 +1,6 @@
 """Where does this picture come from?"""
 
 from fastapi import APIRouter, Request, Response
-from starlette.datastructures import UploadFile
 
 from flux1.server.routes.pictures import MAX_VERIFY_BYTES, VerifyData, verify_data
 from flux1.server.web.render import page
@@ -18,11 +17,11 @@ async def form(request: Request, _: SignedIn) -> Response:
 @router.post("/verify")
 async def verify(request: Request, form: Posted) -> Response:
     """Read a picture's content credentials; the picture is not kept."""
-    file = form.data.get("picture")
-    if not isinstance(file, UploadFile) or not file.size:
+    file = form.fields.file("picture")
+    if file is None or not file.data:
         return _show(request, 422, error="is missing: choose a file")
-    report = await verify_data(request, await file.read())
-    return _show(request, report=report, name=file.filename)
+    report = await verify_data(request, file.data)
+    return _show(request, report=report, name=file.name)
 
 
 def _show(
