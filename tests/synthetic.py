@@ -89,18 +89,18 @@ def transformer_model(guidance: bool = True, **changes: object) -> nn.Module:
     return _drawn(lambda: FluxTransformer2DModel(**config))
 
 
-def autoencoder_model() -> nn.Module:
+def autoencoder_model(**changes: object) -> nn.Module:
     """Diffusers' autoencoder at AUTOENCODER's size."""
     from diffusers import AutoencoderKL
 
-    return _drawn(lambda: AutoencoderKL(**AUTOENCODER))
+    return _drawn(lambda: AutoencoderKL(**AUTOENCODER | changes))
 
 
-def clip_model() -> nn.Module:
+def clip_model(**changes: object) -> nn.Module:
     """Transformers' CLIP text tower at CLIP's size."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    return _drawn(lambda: CLIPTextModel(CLIPTextConfig(**CLIP)))
+    return _drawn(lambda: CLIPTextModel(CLIPTextConfig(**CLIP | changes)))
 
 
 def t5_model(**changes: object) -> nn.Module:

@@ -58,7 +58,7 @@ export class Pipeline {
     };
     if (variant.transformer.guidance_embed)
       fixed.guidance = this.numbers(Float32Array.of(variant.defaults.guidance));
-    const times = sampling(steps, variant.time_shift ? shift(tokens) : null);
+    const times = sampling(steps, variant.time_shift ? shift(tokens, variant.schedule) : null);
     for (let i = 0; i < steps; i++) {
       const { latent } = await this.transformer.run({
         ...fixed,
@@ -151,9 +151,11 @@ function sampling(steps, mu) {
   return mu === null ? times : times.map((t) => (s * t) / (1 + (s - 1) * t));
 }
 
-/** FLUX.1's mu: 0.5 at 256 tokens, 1.15 at 4096, linear. */
-function shift(tokens) {
-  return 0.5 + (tokens - 256) * ((1.15 - 0.5) / (4096 - 256));
+/** The strength of a model's time shift: linear in the tokens. */
+function shift(tokens, { few: [few, low], many: [many, high], linear, spacing }) {
+  if (spacing !== "even") throw new Error(`the model's times are spaced ${spacing}, not evenly`);
+  const strength = low + (tokens - few) * ((high - low) / (many - few));
+  return linear ? Math.log(strength) : strength;
 }
 
 /** (0, row, column) of each token. */

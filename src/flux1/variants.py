@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from flux1.errors import UnknownModelError, nearest
+from flux1.flow.shift import Schedule
 from flux1.model.config import (
     AutoencoderConfig,
     BertConfig,
@@ -62,6 +63,9 @@ class Defaults:
     solver: str = "euler"
 
 
+DEV_SCHEDULE = Schedule()
+
+
 @dataclass(frozen=True)
 class Variant:
     """A model: shapes, how it is sampled, where its weights come from.
@@ -79,6 +83,7 @@ class Variant:
     licence: Licence
     weights: Literal["shipped", "local", "random"]
     time_shift: bool = True
+    schedule: Schedule = DEV_SCHEDULE
     max_pixels: int = 2048 * 2048
     aliases: tuple[str, ...] = ()
     repository: str | None = None

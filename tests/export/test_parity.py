@@ -12,7 +12,10 @@ from flux1.export.parity import CASES, compare
 from flux1.export.transformer import write_transformer
 from flux1.export.write import write_graph
 from flux1.runtime.folder import read_folder
+from flux1.weights.load import load_model
+from flux1.weights.sources import locate
 from graphs import MODELS, exported, networks, source
+from synthetic import clip_model, make_diffusers_folder, t5_model
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -22,6 +25,22 @@ def test_every_component_in_float32(model):
         read_folder(exported(model)).components
     )
     assert [found for found in differences if found.share > 1e-5] == []
+
+
+def test_encoders_of_odd_configs(tmp_path):
+    """Another end token, activation and epsilon of CLIP's; T5 without a gate, with few buckets."""
+    folder = make_diffusers_folder(tmp_path / "odd")
+    clip_model(eos_token_id=81, hidden_act="gelu", layer_norm_eps=0.1).save_pretrained(
+        folder / "text_encoder"
+    )
+    t5_model(
+        feed_forward_proj="relu", layer_norm_epsilon=0.1, relative_attention_num_buckets=8,
+        relative_attention_max_distance=20,
+    ).save_pretrained(folder / "text_encoder_2")  # fmt: skip
+    odd = locate(folder)
+    plan_export(odd, tmp_path / "graphs").write()
+    differences = compare(load_model(odd), tmp_path / "graphs")
+    assert max(found.share for found in differences) < 1e-5
 
 
 @pytest.mark.parametrize("model", ["tiny", "dev"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from flux1 import __version__
-from flux1.errors import OutputError, RequestError, nearest
+from flux1.errors import OutputError, RequestError, WeightsError, nearest
 from flux1.export.autoencoder import write_decoder, write_encoder
 from flux1.export.bert import write_bert
 from flux1.export.clip import write_clip
@@ -25,6 +25,7 @@ from flux1.runtime.folder import INDEX, Exported, index_of
 from flux1.variants import FluxText, Variant
 from flux1.weights.files.disk import check_room
 from flux1.weights.files.safetensors import beside, write_json
+from flux1.weights.kinds.keys import LARGEST_NUMBER
 from flux1.weights.load import SentenceTextParts, load_model, load_tokenizer, transformers_tokenizer
 from flux1.weights.model_files import Source, verify
 from flux1.weights.recognise.networks import open_network
@@ -208,11 +209,19 @@ def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "
 
 def _fast_tokenizer(folder: Path) -> "Tokenizer":
     """What `transformers` makes of a folder's files, as one file that needs it no more; how it pads
-    is told there."""
+    and cuts is told there. WeightsError for one that cuts the beginning of a text."""
     slow = transformers_tokenizer(folder)
+    if slow.truncation_side != "right":
+        raise WeightsError(
+            f"{folder}: truncation_side is {slow.truncation_side!r}, a graph cuts at 'right' only"
+        )
     fast: Tokenizer = slow.backend_tokenizer
     fast.no_truncation()
-    fast.enable_padding(pad_id=slow.pad_token_id, pad_token=slow.pad_token)
+    if slow.model_max_length < LARGEST_NUMBER:
+        fast.enable_truncation(slow.model_max_length)
+    fast.enable_padding(
+        direction=slow.padding_side, pad_id=slow.pad_token_id, pad_token=slow.pad_token
+    )
     return fast
 
 

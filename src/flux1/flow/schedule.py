@@ -1,25 +1,49 @@
 """Where along the path to evaluate: times for sampling, densities for training."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flux1.flow.array import Number
+from flux1.flow.shift import Schedule, Spacing
 
 if TYPE_CHECKING:
     import torch
 
-# mu is linear in the number of image tokens through these two points (FLUX.1's own choice).
-_FEW, _MU_FEW = 256, 0.5
-_MANY, _MU_MANY = 4096, 1.15
+KARRAS_RHO = 7.0  # Karras et al. 2022, arXiv 2206.00364, equation 5
 
 
 def shift_mu(image_tokens: int) -> float:
-    """Strength of the time shift: 0.5 at 256 tokens, 1.15 at 4096, linear, not clamped."""
-    slope = (_MU_MANY - _MU_FEW) / (_MANY - _FEW)
-    return _MU_FEW + (image_tokens - _FEW) * slope
+    """Strength of FLUX.1 [dev]'s time shift: 0.5 at 256 tokens, 1.15 at 4096, linear, not
+    clamped."""
+    return Schedule().mu(image_tokens)
+
+
+def spaced(times: Sequence[float], spacing: Spacing) -> list[float]:
+    """Shifted times, from 1 down to 0, spread anew; "even" leaves them as they are."""
+    return SPACINGS[spacing](times)
+
+
+def _karras(times: Sequence[float]) -> list[float]:
+    """Evenly spaced in t^(1/7) (the paper's rho)."""
+    *shifted_times, end = times
+    first, last = (t ** (1 / KARRAS_RHO) for t in (shifted_times[0], shifted_times[-1]))
+    ramp = np.linspace(0, 1, len(shifted_times))
+    return [*((first + ramp * (last - first)) ** KARRAS_RHO).tolist(), end]
+
+
+def _exponential(times: Sequence[float]) -> list[float]:
+    """Evenly spaced in log t."""
+    *shifted_times, end = times
+    first, last = math.log(shifted_times[0]), math.log(shifted_times[-1])
+    return [*np.exp(np.linspace(first, last, len(shifted_times))).tolist(), end]
+
+
+SPACINGS: dict[Spacing, Callable[[Sequence[float]], list[float]]] = {
+    "even": list, "karras": _karras, "exponential": _exponential,
+}  # fmt: skip
 
 
 def shifted(t: Number, mu: float) -> Number:

@@ -1,6 +1,11 @@
 """The numbers that define a network. Frozen data, no torch."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+# The text encoders' nonlinearities, as `transformers` calls them.
+Activation = Literal["quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu"]
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,10 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """A CLIP text tower, read for its pooled vector. The defaults are CLIP ViT-L/14's."""
+    """A CLIP text tower, read for its pooled vector. The defaults are CLIP ViT-L/14's.
+
+    The vector is read at the first `end_token` of a text; None: at the first of its highest ids.
+    """
 
     vocab_size: int = 49_408
     hidden_size: int = 768
@@ -70,11 +78,18 @@ class ClipConfig:
     num_layers: int = 12
     num_heads: int = 12
     max_length: int = 77
+    end_token: int | None = None
+    activation: Activation = "quick_gelu"
+    norm_eps: float = 1e-5
 
 
 @dataclass(frozen=True)
 class T5Config:
-    """A T5 v1.1 encoder, read for its token states. The defaults are T5-XXL's."""
+    """A T5 encoder, read for its token states. The defaults are T5 v1.1 XXL's.
+
+    Its MLPs are `gated` from version 1.1 on. Positions are told by a bias for each of `buckets` of
+    distances between tokens; all that are `farthest` tokens apart or more share one.
+    """
 
     vocab_size: int = 32_128
     hidden_size: int = 4096
@@ -82,6 +97,11 @@ class T5Config:
     intermediate_size: int = 10_240
     num_layers: int = 24
     num_heads: int = 64
+    gated: bool = True
+    activation: Activation = "gelu_new"
+    norm_eps: float = 1e-6
+    buckets: int = 32
+    farthest: int = 128
 
 
 @dataclass(frozen=True)

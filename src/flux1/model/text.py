@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from flux1.model.config import ClipConfig, T5Config
 
+HIGHEST_ID = 2  # as CLIP's end token: `transformers` then takes the highest id of a text for it
+
 
 class ClipText(nn.Module):
-    """CLIP's text tower, read at the first end-of-text token, without the projection."""
+    """CLIP's text tower, read at the end of the text, without the projection."""
 
     def __init__(self, config: ClipConfig) -> None:
         from transformers import CLIPTextConfig, CLIPTextModel
@@ -28,10 +30,9 @@ class ClipText(nn.Module):
                 num_hidden_layers=config.num_layers,
                 num_attention_heads=config.num_heads,
                 max_position_embeddings=config.max_length,
-                hidden_act="quick_gelu",
-                bos_token_id=config.vocab_size - 2,
-                eos_token_id=config.vocab_size - 1,
-                pad_token_id=config.vocab_size - 1,
+                hidden_act=config.activation,
+                layer_norm_eps=config.norm_eps,
+                eos_token_id=HIGHEST_ID if config.end_token is None else config.end_token,
             )
         )
 
@@ -55,14 +56,18 @@ class T5Text(nn.Module):
                 d_ff=config.intermediate_size,
                 num_layers=config.num_layers,
                 num_heads=config.num_heads,
-                feed_forward_proj="gated-gelu",
+                relative_attention_num_buckets=config.buckets,
+                relative_attention_max_distance=config.farthest,
+                layer_norm_epsilon=config.norm_eps,
+                feed_forward_proj=f"{'gated-' if config.gated else ''}{config.activation}",
                 is_encoder_decoder=False,
                 use_cache=False,
                 dropout_rate=0.0,
             )
         )
         for block in self.t5.encoder.block:
-            block.layer[-1].DenseReluDense = GatedMlp(block.layer[-1].DenseReluDense)
+            mlp = GatedMlp if config.gated else PlainMlp
+            block.layer[-1].DenseReluDense = mlp(block.layer[-1].DenseReluDense)
 
     def forward(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
         everything = torch.ones_like(ids)
@@ -70,8 +75,8 @@ class T5Text(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """T5's, as `transformers` has it, but that it never asks for a weight: a stored one would be
-    decoded to tell its dtype."""
+    """The MLP of T5 v1.1, as `transformers` has it, but that it never asks for a weight: a stored
+    one would be decoded to tell its dtype."""
 
     def __init__(self, theirs: Any) -> None:
         super().__init__()
@@ -80,3 +85,14 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         return self.wo(self.act(self.wi_0(x)) * self.wi_1(x))
+
+
+class PlainMlp(nn.Module):
+    """The MLP of T5's first version, which has no gate; otherwise as above."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__()
+        self.wi, self.wo, self.act = theirs.wi, theirs.wo, theirs.act
+
+    def forward(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        return self.wo(self.act(self.wi(x)))

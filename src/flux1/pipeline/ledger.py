@@ -166,9 +166,9 @@ def _t5(config: T5Config) -> Weights:
     width, inner = config.hidden_size, config.num_heads * config.head_dim
     forward = config.intermediate_size * width
     return Weights(
-        matrices=config.num_layers * (4 * width * inner + 3 * forward),
+        matrices=config.num_layers * (4 * width * inner + (3 if config.gated else 2) * forward),
         vocabulary=config.vocab_size * width,
-        rest=(2 * config.num_layers + 1) * width + 32 * config.num_heads,
+        rest=(2 * config.num_layers + 1) * width + config.buckets * config.num_heads,
         largest=max(forward, width * inner),
     )
 

@@ -82,7 +82,8 @@ def announce_licence(licence: Licence, origin: str) -> None:
 def text_encoder(parts: TextParts, text: FluxText | SentenceText) -> TextEncoder:
     """Text networks and tokenizers to what turns prompts into conditioning."""
     if isinstance(parts, FluxTextParts) and isinstance(text, FluxText):
-        lengths = text.clip.max_length, text.max_tokens
+        longest = min(parts.clip_tokenizer.model_max_length, text.clip.max_length)
+        lengths = longest, text.max_tokens
         return FluxTextEncoder(
             parts.clip, parts.t5, parts.clip_tokenizer, parts.t5_tokenizer, *lengths
         )

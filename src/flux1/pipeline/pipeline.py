@@ -13,7 +13,7 @@ from flux1.errors import RequestError
 from flux1.events import Finished, Step
 from flux1.flow.guidance import Condition, classifier_free, embedded
 from flux1.flow.noise import initial_noise
-from flux1.flow.schedule import TIMES, shift_mu
+from flux1.flow.schedule import TIMES, spaced
 from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS, euler_in_dtype, evaluation_times
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import image_ids, pack
@@ -206,8 +206,10 @@ class FluxPipeline:
         channels, like = self.variant.autoencoder.latent_channels, presets.find(request.like)
         latents = dtype_of(like.latents, self.dtype)
         noise = pack(initial_noise(seed, channels, 2 * rows, 2 * columns, latents))[0]
-        mu = shift_mu(rows * columns) if like.shift is None else like.shift
-        times = TIMES[like.times](request.steps, mu if self.variant.time_shift else None)
+        schedule = self.variant.schedule
+        mu = schedule.mu(rows * columns) if like.shift is None else like.shift
+        shifted = TIMES[like.times](request.steps, mu if self.variant.time_shift else None)
+        times = spaced(shifted, schedule.spacing)
         guidance = classifier_free(request.true_cfg) if request.true_cfg > 1 else embedded()
         solver = euler_in_dtype if like.rounds_steps else SOLVERS[request.solver]
         job = Job(

@@ -17,7 +17,7 @@ from flux1.errors import Flux1Error, RequestError
 from flux1.events import Finished, Step
 from flux1.flow.guidance import classifier_free, embedded
 from flux1.flow.path import denoised
-from flux1.flow.schedule import sampling_times, shift_mu
+from flux1.flow.schedule import sampling_times, spaced
 from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS
 from flux1.request import ImageRequest
 from flux1.runtime.folder import Exported, read_folder
@@ -160,10 +160,12 @@ class OnnxPipeline:
         seeds = [request.seed + k for k in range(request.num_images)]
         channels = self.variant.autoencoder.latent_channels
         noise = [initial_noise(seed, channels, 2 * rows, 2 * columns) for seed in seeds]
-        mu = shift_mu(rows * columns) if self.variant.time_shift else None
+        schedule = self.variant.schedule
+        mu = schedule.mu(rows * columns) if self.variant.time_shift else None
+        times = spaced(sampling_times(request.steps, mu), schedule.spacing)
         velocity = self.field(request)
 
-        solver = SOLVERS[request.solver](pack(np.stack(noise)), sampling_times(request.steps, mu))
+        solver = SOLVERS[request.solver](pack(np.stack(noise)), times)
         x, t = next(solver)
         done, evaluations = False, 0
         while not done:

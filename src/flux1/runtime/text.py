@@ -35,8 +35,10 @@ class Words:
             self._tokenizer = Tokenizer.from_file(str(file))
         except Exception as failure:  # `tokenizers` raises bare Exception
             raise WeightsError(f"{file}: not a tokenizer: {failure}") from failure
-        self._length = length
-        self._padding = (self._tokenizer.padding or {"pad_id": 0})["pad_id"]
+        longest = (self._tokenizer.truncation or {"max_length": length})["max_length"]
+        self._length = min(length, longest)
+        padding = self._tokenizer.padding or {"pad_id": 0, "direction": "right"}
+        self._padding, self._padding_side = padding["pad_id"], padding["direction"]
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
@@ -50,7 +52,9 @@ class Words:
         return [*ids[: self._length - 1], ids[-1]], prompt[first_lost:]
 
     def padded(self, ids: list[int]) -> Int[np.ndarray, "1 length"]:
-        return np.array([ids + [self._padding] * (self._length - len(ids))], np.int64)
+        padding = [self._padding] * (self._length - len(ids))
+        both = padding + ids if self._padding_side == "left" else ids + padding
+        return np.array([both], np.int64)
 
 
 class FluxTextEncoder:

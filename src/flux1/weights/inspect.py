@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,8 @@ def _t5(part: Part, called: str) -> _Told:
     config = t5_shape(part)
     usual = config.hidden_size == 4096
     what = "T5 v1.1 XXL" if usual else f"T5 of width {config.hidden_size}; FLUX.1's has 4096"
-    return what, "Apache-2.0" if usual else "", names.t5_table(config), names.t5_name
+    ours = partial(names.t5_name, gated=config.gated)
+    return what, "Apache-2.0" if usual else "", names.t5_table(config), ours
 
 
 def _bert(part: Part, called: str) -> _Told:

@@ -16,6 +16,7 @@ from flux1.errors import MissingWeightsError, UnknownModelError, WeightsError
 from flux1.variants import FluxText, SentenceText, Variant
 from flux1.weights.files.open import SUFFIXES
 from flux1.weights.files.safetensors import expected_files, read_json, within
+from flux1.weights.kinds.keys import read_config, read_file
 from flux1.weights.model_files import (
     LORA_FILE,
     MODEL_FILES,
@@ -30,7 +31,7 @@ from flux1.weights.model_files import (
 from flux1.weights.recognise.configs import (
     autoencoder_config,
     clip_config,
-    read_config,
+    scheduler_config,
     t5_config,
     transformer_config,
 )
@@ -144,6 +145,10 @@ def _diffusers_layout(folder: Path, variant: Variant | None) -> Source:
             variant.text, clip=read_config(clip, clip_config), t5=read_config(t5, t5_config)
         ),
     )
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    if scheduler.is_file():
+        time_shift, schedule = read_file(within(folder, scheduler), scheduler_config)
+        row = replace(row, time_shift=time_shift, schedule=schedule)
     check_fit(folder, row, variant)
     files = Files(folder / "transformer", folder / "vae", (clip, t5), tokenizer_folders(folder))
     return Source(row, "diffusers", folder, files)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from flux1.errors import MissingWeightsError, WeightsError
-from flux1.variants import Variant
+from flux1.variants import FluxText, Variant
 from flux1.weights.files.safetensors import MAX_HEADER, expected_files, read_json
 
 MODEL_JSON = "model.json"
@@ -19,6 +19,9 @@ MODEL_FILES = (
     "tokenizer.json",
 )
 LORA_FILE = "lora.safetensors"
+UNTOLD = (  # fields of configs and schedules that no tensor shows
+    "end_token", "activation", "norm_eps", "farthest", "few", "many", "linear", "spacing",
+)  # fmt: skip
 SLICES, SLICE = 64, 4096  # what a model's hash reads of each file's data
 
 
@@ -61,10 +64,11 @@ class Source:
         """Twelve hex digits that name these weights: a fingerprint, not a proof.
 
         The first digits of the sha256 over each weight file's part, name, size, header and 64
-        evenly spread slices of 4 KiB, and over the latents' shift and scale. It costs megabytes,
-        not 24 GB; it does not depend on the folder or the machine. Slices are read because models
-        of equal shape ([dev] and Krea) have equal headers; a change that misses every slice goes
-        unseen. Of random weights, it is over the shapes.
+        evenly spread slices of 4 KiB, over the latents' shift and scale, and over what is unusual
+        in the text encoders and the schedule. It costs megabytes, not 24 GB; it does not depend on
+        the folder or the machine. Slices are read because models of equal shape ([dev] and Krea)
+        have equal headers; a change that misses every slice goes unseen. Of random weights, it is
+        over the shapes.
         """
         variant = self.variant
         digest = hashlib.sha256()
@@ -75,6 +79,7 @@ class Source:
             return digest.hexdigest()[:12]
         latents = variant.autoencoder
         digest.update(f"{latents.shift_factor} {latents.scale_factor}".encode())
+        digest.update("".join(unusual(variant)).encode())
         paths = [self.files.transformer, self.files.autoencoder, *self.files.text]
         if self.files.few_steps is not None:
             digest.update(f"{self.files.few_steps.guidance}".encode())
@@ -84,6 +89,18 @@ class Source:
                 digest.update(f"{number} {file.name} {file.stat().st_size}".encode())
                 digest.update(_sample(file))
         return digest.hexdigest()[:12]
+
+
+def unusual(variant: Variant) -> list[str]:
+    """What no tensor tells of the text encoders and the schedule, where it is not FLUX.1's own."""
+    text = variant.text
+    configs = (text.clip, text.t5) if isinstance(text, FluxText) else ()
+    return [
+        f"{name} {getattr(config, name)}\n"
+        for config in (*configs, variant.schedule)
+        for name in UNTOLD
+        if hasattr(config, name) and getattr(config, name) != getattr(type(config), name)
+    ]
 
 
 def verify(source: Source) -> None:

@@ -10,6 +10,7 @@ from flux1.errors import OutputError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
 from flux1.model.stored import StoredEmbedding, StoredLinear
+from flux1.model.text import HIGHEST_ID
 from flux1.model.transformer import Transformer
 from flux1.variants import Variant
 from flux1.weights import model_files
@@ -162,12 +163,12 @@ def diffusers_autoencoder_config(config: AutoencoderConfig) -> dict[str, Any]:
 
 
 def transformers_clip_config(config: ClipConfig) -> dict[str, Any]:
-    """The keys of CLIPTextModel's config.json; `eos_token_id` 2 means the highest id of a text, as
-    FLUX.1's own has it."""
+    """The keys of CLIPTextModel's config.json."""
     return {
         "architectures": ["CLIPTextModel"],
         "model_type": "clip_text_model",
-        "hidden_act": "quick_gelu",
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.norm_eps,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
@@ -176,7 +177,7 @@ def transformers_clip_config(config: ClipConfig) -> dict[str, Any]:
         "max_position_embeddings": config.max_length,
         "projection_dim": config.hidden_size,
         "bos_token_id": 0,
-        "eos_token_id": 2,
+        "eos_token_id": HIGHEST_ID if config.end_token is None else config.end_token,
         "pad_token_id": 1,
     }
 
@@ -186,7 +187,10 @@ def transformers_t5_config(config: T5Config) -> dict[str, Any]:
     return {
         "architectures": ["T5EncoderModel"],
         "model_type": "t5",
-        "feed_forward_proj": "gated-gelu",
+        "feed_forward_proj": _forward(config),
+        "dense_act_fn": config.activation,
+        "is_gated_act": config.gated,
+        "layer_norm_epsilon": config.norm_eps,
         "is_encoder_decoder": False,
         "vocab_size": config.vocab_size,
         "d_model": config.hidden_size,
@@ -194,11 +198,18 @@ def transformers_t5_config(config: T5Config) -> dict[str, Any]:
         "d_ff": config.intermediate_size,
         "num_layers": config.num_layers,
         "num_heads": config.num_heads,
-        "relative_attention_num_buckets": 32,
-        "relative_attention_max_distance": 128,
+        "relative_attention_num_buckets": config.buckets,
+        "relative_attention_max_distance": config.farthest,
         "pad_token_id": 0,
         "eos_token_id": 1,
     }
+
+
+def _forward(config: T5Config) -> str:
+    """T5's word for its MLP: "gated-gelu" is the gated MLP with the approximate GELU."""
+    if not config.gated:
+        return config.activation
+    return "gated-gelu" if config.activation == "gelu_new" else f"gated-{config.activation}"
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

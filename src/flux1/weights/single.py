@@ -12,8 +12,9 @@ from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config
 from flux1.variants import FluxText, Variant
 from flux1.weights.files.open import SUFFIXES, naming, open_tensors
 from flux1.weights.files.safetensors import within
+from flux1.weights.kinds.keys import read_config
 from flux1.weights.model_files import Files, Source
-from flux1.weights.recognise.configs import autoencoder_config, clip_config, read_config, t5_config
+from flux1.weights.recognise.configs import autoencoder_config, clip_config, t5_config
 from flux1.weights.recognise.family import check_fit, page_of, row_for
 from flux1.weights.recognise.parts import TITLES, Kind, open_part, split
 from flux1.weights.recognise.shapes import (

@@ -9,7 +9,7 @@ and so is a part of another size.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -47,6 +47,8 @@ T5_LLAMA = {  # llama.cpp's names: of whole tensors, and of a block's parts
     "ffn_down": "layer.1.DenseReluDense.wo",
     "ffn_norm": "layer.1.layer_norm",
 }
+T5_GATES = ("DenseReluDense.wi_0.weight", "ffn_gate.weight")
+T5_PLAIN = "layer.1.DenseReluDense.wi"  # the first matrix of an MLP without a gate
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def clip_names(state: Mapping[str, Tensor]) -> StoredTensors:
 def t5_names(state: Mapping[str, Tensor]) -> StoredTensors:
     """A T5 file, in transformers' or llama.cpp's names, to T5Text's names. The embedding, tied, may
     have either of its names, or both."""
-    return _renamed(state, t5_name)
+    return _renamed(state, partial(t5_name, gated=t5_gated(state)))
 
 
 def bert_names(state: Mapping[str, Tensor]) -> StoredTensors:
@@ -131,12 +133,12 @@ def clip_table(config: ClipConfig) -> list[str]:
 
 def t5_table(config: T5Config) -> list[str]:
     """T5Text's names, the tied embedding once: 219 for T5-XXL."""
-    modules = ["t5.shared"]
+    modules, mlp = ["t5.shared"], ("wi_0", "wi_1", "wo") if config.gated else ("wi", "wo")
     for i in range(config.num_layers):
         block = f"t5.encoder.block.{i}.layer"
         bias = ["relative_attention_bias"] if i == 0 else []
         modules += [f"{block}.0.SelfAttention.{part}" for part in ["q", "k", "v", "o", *bias]]
-        modules += [f"{block}.1.DenseReluDense.{part}" for part in ("wi_0", "wi_1", "wo")]
+        modules += [f"{block}.1.DenseReluDense.{part}" for part in mlp]
         modules += [f"{block}.{part}.layer_norm" for part in (0, 1)]
     return [f"{name}.weight" for name in [*modules, "t5.encoder.final_layer_norm"]]
 
@@ -150,7 +152,12 @@ def clip_name(name: str) -> str | None:
     return f"text_model.{bare}"
 
 
-def t5_name(name: str) -> str | None:
+def t5_gated(found: Iterable[str]) -> bool:
+    """Whether a T5 file's MLPs have a gate."""
+    return any(name.endswith(T5_GATES) for name in found)
+
+
+def t5_name(name: str, gated: bool = True) -> str | None:
     """T5Text's name of one tensor; None for what it does not use, the decoder above all."""
     if name.startswith(("decoder.", "dec.")) or name in T5_UNUSED:
         return None
@@ -159,14 +166,16 @@ def t5_name(name: str) -> str | None:
     name = T5_LLAMA.get(name, name)
     if found := re.fullmatch(r"enc\.blk\.(\d+)\.(\w+)\.weight", name):
         block, part = found.groups()
-        if part in T5_LLAMA:
+        if part == "ffn_up" and not gated:
+            name = f"encoder.block.{block}.{T5_PLAIN}.weight"
+        elif part in T5_LLAMA:
             name = f"encoder.block.{block}.{T5_LLAMA[part]}.weight"
     return f"t5.{name}"
 
 
 def t5_llama_name(name: str) -> str:
     """llama.cpp's name of one of T5Text's tensors."""
-    spelled = {theirs: llama for llama, theirs in T5_LLAMA.items()}
+    spelled = {theirs: llama for llama, theirs in T5_LLAMA.items()} | {T5_PLAIN: "ffn_up"}
     bare = name.removeprefix("t5.")
     if found := re.fullmatch(r"encoder\.block\.(\d+)\.(.+)\.weight", bare):
         block, part = found.groups()

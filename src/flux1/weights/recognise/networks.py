@@ -12,13 +12,13 @@ from flux1.errors import MissingWeightsError
 from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.files.open import naming, open_tensors
 from flux1.weights.files.safetensors import INDEX_SUFFIX, STEMS, read_json, within
+from flux1.weights.kinds.keys import read_config
 from flux1.weights.load import check_shapes
 from flux1.weights.model_files import MODEL_JSON, Source
 from flux1.weights.recognise import names
 from flux1.weights.recognise.configs import (
     autoencoder_config,
     clip_config,
-    read_config,
     t5_config,
     transformer_config,
 )

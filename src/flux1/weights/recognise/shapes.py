@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from flux1.errors import WeightsError
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
 from flux1.variants import VARIANTS
-from flux1.weights.recognise.names import clip_name, t5_name
+from flux1.weights.recognise.names import clip_name, t5_gated, t5_name
 from flux1.weights.recognise.parts import Part
 
 Shape = tuple[int, ...]
@@ -101,12 +101,14 @@ def clip_shape(part: Part) -> ClipConfig:
 
 
 def t5_shape(part: Part) -> T5Config:
-    """The shape of a T5 encoder in transformers' or llama.cpp's names. WeightsError as above."""
-    shapes = {t5_name(name): shape for name, shape in _shapes(part).items()}
+    """The shape of a T5 encoder in transformers' or llama.cpp's names: one with gated MLPs is of
+    version 1.1, one without of the first. WeightsError as above."""
+    gated = t5_gated(part.tensors)
+    shapes = {t5_name(name, gated): shape for name, shape in _shapes(part).items()}
     stem = "t5.encoder.block"
-    attention = f"{stem}.0.layer.0.SelfAttention"
+    attention, mlp = f"{stem}.0.layer.0.SelfAttention", f"{stem}.0.layer.1.DenseReluDense"
     words, width = _of(shapes, "t5.shared.weight", 2)
-    heads = _matrix(shapes, f"{attention}.relative_attention_bias")[1]
+    buckets, heads = _matrix(shapes, f"{attention}.relative_attention_bias")
     inner = _matrix(shapes, f"{attention}.q")[0]
     if heads == 0 or inner % heads:
         raise WeightsError(f"{heads} heads in {inner} numbers")
@@ -114,9 +116,12 @@ def t5_shape(part: Part) -> T5Config:
         vocab_size=words,
         hidden_size=width,
         head_dim=inner // heads,
-        intermediate_size=_matrix(shapes, f"{stem}.0.layer.1.DenseReluDense.wi_0")[0],
+        intermediate_size=_matrix(shapes, f"{mlp}.{'wi_0' if gated else 'wi'}")[0],
         num_layers=_count(shapes, stem),
         num_heads=heads,
+        gated=gated,
+        activation="gelu_new" if gated else "relu",
+        buckets=buckets,
     )
 
 
