@@ -21,6 +21,7 @@ from flux1.export.write import ALIGNMENT, DATA, write_graph
 from flux1.runtime.folder import INDEX, read_folder
 from flux1.runtime.text import Words
 from flux1.weights.load import transformers_tokenizer
+from flux1.weights.upscaler import LICENCE
 from graphs import exported, networks, source
 
 # component: inputs and outputs, as in the published repositories (flux-mini's bert is our own)
@@ -36,6 +37,7 @@ ENDS = {
     ),
     "vae": ({"latent": 4}, {"images": 4}),
     "vae_encoder": ({"images": 4}, {"latent": 4}),
+    "upscaler": ({"pixels": 4}, {"enlarged": 4}),
 }  # fmt: skip
 
 
@@ -48,6 +50,7 @@ def test_components_have_the_names_and_ends_of_the_published_ones():
         "vae_encoder": "vae_encoder.opt/model.onnx",
         "clip": "clip.opt/model.onnx",
         "t5": "t5.opt/model.onnx",
+        "upscaler": "upscaler.opt/model.onnx",
     }
     for name, file in components.items():
         graph = onnx.load(folder / file).graph
@@ -64,16 +67,21 @@ def test_every_graph_says_whose_weights_it_holds_and_under_which_terms():
     folder, variant = exported("dev"), source("dev").variant
     for name, file in read_folder(folder).components.items():
         told = {p.key: p.value for p in onnx.load(folder / file).metadata_props}
+        licence = LICENCE if name == "upscaler" else variant.licence
+        terms = {
+            "flux1.licence": licence.name,
+            "flux1.licence_url": licence.url,
+            "flux1.licence_duties": licence.duties,
+        }
         assert told == {
             "flux1.component": name,
             "flux1.variant": variant.id,
             "flux1.model_hash": source("dev").model_hash,
             "flux1.dtype": "fp32",
             "flux1.version": __version__,
-            "flux1.licence": variant.licence.name,
-            "flux1.licence_url": variant.licence.url,
-            "flux1.licence_duties": variant.licence.duties,
+            **{key: value for key, value in terms.items() if value},
         }
+    assert "Xintao Wang" in (folder / "upscaler.opt" / "LICENSE").read_text()
 
 
 def test_the_index_describes_the_model_whole():
@@ -83,7 +91,7 @@ def test_the_index_describes_the_model_whole():
     assert found.model_hash == source("flux-mini").model_hash
     assert json.loads((folder / INDEX).read_text())["_class_name"] == "FluxPipeline"
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert there == {*found.files, INDEX}
+    assert there == {*found.files, INDEX, "upscaler.opt/LICENSE"}
 
 
 def test_the_licence_goes_where_the_weights_go(tmp_path):

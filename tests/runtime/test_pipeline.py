@@ -1,16 +1,21 @@
 """Pictures of graphs beside those of torch: the same seed, the same picture."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 from flux1 import make_request
-from flux1.errors import RequestError
+from flux1.errors import MissingWeightsError, RequestError
 from flux1.events import Finished, Step
 from flux1.export.parity import levels_apart
 from flux1.flow.solvers import SOLVERS
 from flux1.request import SOLVERS as NAMES
 from flux1.runtime import pipeline as runtime
-from graphs import by_onnx, by_torch
+from flux1.runtime.folder import INDEX
+from flux1.runtime.pipeline import OnnxPipeline
+from graphs import by_onnx, by_torch, exported
 
 FOX = "a red fox on a blue background"
 
@@ -120,6 +125,30 @@ def test_eight_bits_draw_a_picture_whatever_is_drawn_beside_it():
         for count in (1, 3)
     )
     assert levels_apart(alone, beside).max() <= 1
+
+
+@pytest.mark.parametrize("upscale", [2, 4])
+def test_pictures_are_enlarged_as_by_torch(upscale):
+    theirs, ours = (
+        next(event.picture for event in events if isinstance(event, Finished))
+        for events in both("flux-mini", steps=1, width=64, height=32, upscale=upscale)
+    )
+    assert ours.size == (64 * upscale, 32 * upscale)
+    apart = levels_apart(theirs, ours)  # what was drawn is a level apart here and there
+    assert apart.max() <= 8
+    assert apart.mean() < 0.1
+
+
+def test_a_folder_of_before_says_what_it_lacks(tmp_path):
+    older = shutil.copytree(exported("tiny"), tmp_path / "tiny")
+    index = json.loads((older / INDEX).read_text())
+    del index["flux1"]["components"]["upscaler"]
+    (older / INDEX).write_text(json.dumps(index))
+    onnx = OnnxPipeline.from_folder(older)
+    plain, large = (make_request(onnx.variant, "a fox", steps=1, upscale=n) for n in (1, 2))
+    assert any(isinstance(event, Finished) for event in onnx.stream([plain]))
+    with pytest.raises(MissingWeightsError, match="without an upscaler; export the model again"):
+        next(onnx.stream([large]))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,15 @@ def test_a_request_is_accepted_then_ready(http_client, tiny):
     assert apart <= 1
 
 
+def test_a_picture_is_enlarged(http_client):
+    body = {"prompt": "a fox", "width": 64, "height": 96, "steps": 1, "upscale": 4}
+    accepted = http_client.post("/v1/flux-dev", json=body).json()
+    assert accepted["output_mp"] == pytest.approx(256 * 384 / 1e6, abs=1e-4)
+    result = ended(http_client, accepted["id"])["result"]
+    assert (result["width"], result["height"]) == (256, 384)
+    assert Image.open(io.BytesIO(httpx2.get(result["sample"]).content)).size == (256, 384)
+
+
 def test_unknown_ids_and_other_accounts_tasks_are_not_found(caller, http_client):
     accepted = http_client.post("/v1/flux-dev", json={"prompt": "a fox"}).json()
     other = caller.parts.store.accounts.register("other@example.com", "a long enough password")

@@ -191,6 +191,7 @@ def test_from_sign_up_to_a_revoked_key(page, site):
     # the same picture again
     page.get_by_role("button", name="Again with this seed").first.click()
     assert page.get_by_label("Seed").input_value() == "11"
+    assert page.get_by_label("Enlarge").input_value() == ""
     page.get_by_role("button", name="Draw").click()
     expect(page.locator(".run")).to_have_count(2)
     expect(page.get_by_role("status")).to_have_text("The picture is done.")
@@ -283,6 +284,20 @@ def test_on_a_phone_by_keyboard(page):
     expect(page.get_by_role("heading", name="a small house")).to_be_visible()
     in_shape(page)
     shoot(page, "request-phone")
+
+
+def test_a_picture_is_enlarged_and_its_settings_are_filled_in_again(page, member):
+    sign_in(page, member)
+    page.get_by_label("Enlarge").select_option("4")
+    draw(page, "a large fox", Steps="1")
+    expect(page.get_by_role("status")).to_have_text("The picture is done.")
+    side = 1024 if SHOTS else 256
+    shown = page.get_by_role("img", name="a large fox")
+    assert shown.evaluate("i => [i.naturalWidth, i.naturalHeight]") == [side, side]
+    page.get_by_role("link", name="Details").first.click()
+    page.get_by_role("link", name="Draw again").click()
+    page.wait_for_url("**/playground?again=*")
+    assert page.get_by_label("Enlarge").input_value() == "4"
 
 
 def test_cancelling_stops_the_work(page, site, member):

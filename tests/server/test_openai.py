@@ -109,6 +109,25 @@ def test_a_stream_shows_previews_then_the_picture(client, tiny):
     assert furthest(pixels(final.b64_json), tiny("a fox", seed=3, steps=6).images[0]) <= 1
 
 
+def test_an_enlarged_picture_is_that_of_its_recipe(caller, client, tiny):
+    asked = {"seed": 7, "steps": 2, "upscale": 2}
+    answer = client.images.generate(model="tiny", prompt="a fox", extra_body=asked)
+    assert answer.size == "128x128"
+    assert answer.parameters["upscale"] == 2
+    assert answer.usage.output_tokens == 16  # what was drawn
+    drawn = pixels(answer.data[0].b64_json)
+    alone = tiny("a fox", seed=7, steps=2, upscale=2).images[0]
+    assert drawn.size == alone.size == (128, 128)
+    assert furthest(drawn, alone) <= 8  # one level of what was drawn, enlarged
+    assert parse_recipe(base64.b64decode(answer.data[0].b64_json)).upscale == 2
+    stream = client.images.generate(
+        model="tiny", prompt="a fox", stream=True, partial_images=1, extra_body=asked
+    )
+    assert [event.size for event in stream] == ["64x64", "128x128"]  # previews are not enlarged
+    usage = caller.parts.store.usage.today(caller.account_id)
+    assert usage.megapixels == pytest.approx(2 * 128 * 128 / 1e6)
+
+
 def test_the_asynchronous_client_gets_many_at_once(caller):
     async def draw():
         async with openai.AsyncOpenAI(base_url=f"{caller.url}/v1", api_key=caller.key) as client:
@@ -161,6 +180,8 @@ def test_models_are_listed_under_each_name(client):
         ({"extra_body": {"guidance": 1e300}}, "guidance", "less than or equal"),
         ({"extra_body": {"negative_prompt": "x", "true_cfg": 1}}, "negative_prompt", "no effect"),
         ({"extra_body": {"loras": [{"path": "x"}]}}, "loras", "cannot be loaded"),
+        ({"extra_body": {"upscale": 3}}, "upscale", "1, 2 or 4"),
+        ({"size": "2048x2048", "extra_body": {"upscale": 4}}, "upscale", "nearest: 2"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(client, asked, field, words):

@@ -20,9 +20,11 @@ from flux1.export.clip import write_clip
 from flux1.export.graph import TYPES, Dtype, Graph
 from flux1.export.t5 import write_t5
 from flux1.export.transformer import write_transformer
+from flux1.export.upscaler import write_upscaler
 from flux1.export.write import EXTERNAL_ABOVE, weight_bytes, write_graph
 from flux1.runtime.folder import INDEX, Exported, index_of
-from flux1.variants import FluxText, Variant
+from flux1.variants import FluxText, Licence, Variant
+from flux1.weights import upscaler
 from flux1.weights.files.disk import check_room
 from flux1.weights.files.safetensors import beside, write_json
 from flux1.weights.kinds.keys import LARGEST_NUMBER
@@ -31,6 +33,7 @@ from flux1.weights.model_files import Source, verify
 from flux1.weights.recognise.networks import open_network
 from flux1.weights.recognise.parts import Kind
 from flux1.weights.sources import unreadable
+from flux1.weights.upscaler import load_upscaler
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -46,12 +49,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Component:
-    """One graph to be written: `file` is its path in the folder."""
+    """One graph to be written: `file` is its path in the folder, `licence` that of its weights."""
 
     name: str
     file: str
     graph: Graph
     state: State
+    licence: Licence
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Export:
                 partial.write_text(tokenizer.to_str(), encoding="utf-8")
         for licence in _licences(self.source):
             shutil.copyfile(licence, self.place / licence.name)
+        shutil.copyfile(upscaler.LICENCE_FILE, self.place / "upscaler.opt" / "LICENSE")
         sizes = {f.relative_to(self.place).as_posix(): f.stat().st_size for f in written}
         exported = Exported(
             variant=self.source.variant,
@@ -106,7 +111,7 @@ class Export:
         return exported
 
     def _metadata(self, component: Component) -> dict[str, str]:
-        licence = self.source.variant.licence
+        licence = component.licence
         told = {
             "component": component.name,
             "variant": self.source.variant.id,
@@ -147,6 +152,7 @@ def plan_export(
         for kind, (state, shapes) in states.items()
         for component in _components(kind, state, shapes, source.variant, dtype, opset)
     ]
+    components.append(_upscaler(dtype, opset))
     plan = Export(source, place, dtype, opset, tuple(components), tokenizers)
     check_room(place, plan.bytes)
     return plan
@@ -161,7 +167,8 @@ def _components(
     if kind == "transformer":
         graph = Graph(kind, shapes, dtype, opset, integers=True)
         write_transformer(graph, variant.transformer)
-        return [Component(kind, f"transformer.opt/{dtype}/{GRAPH}", graph, state)]
+        file = f"transformer.opt/{dtype}/{GRAPH}"
+        return [Component(kind, file, graph, state, variant.licence)]
     if kind == "autoencoder":
         kept: Dtype = "fp16" if dtype == "fp16" else "fp32"
         halves = {"vae": ("decoder.", write_decoder), "vae_encoder": ("encoder.", write_encoder)}
@@ -170,7 +177,7 @@ def _components(
             own = {tensor: shape for tensor, shape in shapes.items() if tensor.startswith(stem)}
             graph = Graph(name, own, kept, opset)
             write(graph, variant.autoencoder)
-            found.append(Component(name, f"{name}.opt/{GRAPH}", graph, state))
+            found.append(Component(name, f"{name}.opt/{GRAPH}", graph, state, variant.licence))
         return found
     graph = Graph(kind, shapes, "fp32" if (kind, dtype) == ("clip", "int8") else dtype, opset)
     if isinstance(variant.text, FluxText):
@@ -180,7 +187,15 @@ def _components(
             write_t5(graph, variant.text.t5)
     else:
         write_bert(graph, variant.text.bert)
-    return [Component(kind, f"{kind}.opt/{GRAPH}", graph, state)]
+    return [Component(kind, f"{kind}.opt/{GRAPH}", graph, state, variant.licence)]
+
+
+def _upscaler(dtype: Dtype, opset: int) -> Component:
+    """The graph that enlarges pictures, the same for every model; kept as the autoencoder is."""
+    state = load_upscaler().state_dict()
+    graph = Graph("upscaler", _shapes(state), "fp16" if dtype == "fp16" else "fp32", opset)
+    write_upscaler(graph, upscaler.CONFIG)
+    return Component("upscaler", f"upscaler.opt/{GRAPH}", graph, state, upscaler.LICENCE)
 
 
 def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "Tokenizer"]]:

@@ -14,6 +14,7 @@ from flux1.runtime.patches import image_ids
 from flux1.runtime.sessions import Network, choose_provider
 from flux1.variants import FluxText, SentenceText, Variant
 from flux1.weights.load import FluxTextParts, Model, SentenceTextParts
+from flux1.weights.upscaler import load_upscaler
 
 GRIDS = ((1, 4, 4, 7), (2, 2, 5, 33), (3, 8, 8, 32))  # rows of the call, grid, text tokens
 LATENTS = ((1, 4, 4), (2, 6, 10))  # rows of the call, height, width
@@ -139,6 +140,13 @@ def _bert(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
         yield {"input_ids": ids, "attention_mask": mask}, features
 
 
+def _upscaler(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
+    network = load_upscaler()
+    for rows, height, width in LATENTS:
+        pixels = rng.uniform(0, 1, (rows, 3, height, width)).astype(np.float32)
+        yield {"pixels": pixels}, lambda told: [network(told["pixels"])]
+
+
 CASES: dict[str, Callable[[Model, Variant, np.random.Generator], Cases]] = {
     "transformer": _transformer,
     "vae": _decoder,
@@ -146,6 +154,7 @@ CASES: dict[str, Callable[[Model, Variant, np.random.Generator], Cases]] = {
     "clip": _clip,
     "t5": _t5,
     "bert": _bert,
+    "upscaler": _upscaler,
 }
 
 

@@ -6,19 +6,21 @@ not mind how many there are.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from flux1.errors import Flux1Error, RequestError
+from flux1.errors import Flux1Error, MissingWeightsError, RequestError
 from flux1.events import Finished, Step
 from flux1.flow.guidance import classifier_free, embedded
 from flux1.flow.path import denoised
 from flux1.flow.schedule import sampling_times, spaced
 from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS
+from flux1.model.config import UpscalerConfig
+from flux1.model.tiles import enlarged
 from flux1.request import ImageRequest
 from flux1.runtime.folder import Exported, read_folder
 from flux1.runtime.noise import initial_noise
@@ -34,6 +36,7 @@ from flux1.runtime.text import (
 from flux1.variants import FluxText, Variant
 
 TOKENS_PER_CALL = 16_384  # bounds the memory of a call
+OPENED_LATER = ("vae_encoder", "upscaler")  # components that most pictures do without
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 Tokens = Float[np.ndarray, "b image c"]
 
@@ -50,8 +53,9 @@ class OnnxPipeline:
         transformer: Network,
         decoder: Network,
         provider: str,
+        folder: Path,
     ) -> None:
-        self.exported, self.provider = exported, provider
+        self.exported, self.provider, self.folder = exported, provider, folder
         self.encode = lru_cache(maxsize=64)(text)
         self._transformer, self._decoder = transformer, decoder
 
@@ -62,13 +66,13 @@ class OnnxPipeline:
         that is not there."""
         folder = Path(folder)
         exported, chosen = read_folder(folder), choose_provider(provider)
-        names = [name for name in exported.components if name != "vae_encoder"]
+        names = [name for name in exported.components if name not in OPENED_LATER]
         with ThreadPoolExecutor() as pool:  # the runtime prepares a graph without Python's lock
             opened = pool.map(lambda name: Network(folder, exported, name, chosen), names)
             networks = dict(zip(names, opened, strict=True))
         transformer, decoder = networks.pop("transformer"), networks.pop("vae")
         text = _text_encoder(folder, exported, networks)
-        return cls(exported, text, transformer, decoder, chosen)
+        return cls(exported, text, transformer, decoder, chosen, folder)
 
     @property
     def variant(self) -> Variant:
@@ -118,6 +122,19 @@ class OnnxPipeline:
         levels = np.round((pixels[0].clip(-1, 1) + 1) * 127.5)
         return Image.fromarray(levels.astype(np.uint8).transpose(1, 2, 0))
 
+    def finish(self, tokens: Float[np.ndarray, "image c"], request: ImageRequest) -> Image.Image:
+        """The picture that a request asked for: decoded, and enlarged if it is to be."""
+        picture = self.decode(tokens, request)
+        if request.upscale == 1:
+            return picture
+        upscaler = self._upscaler
+
+        def run(pixels: np.ndarray) -> np.ndarray:
+            return upscaler(pixels=pixels)[0]
+
+        levels = enlarged(np.asarray(picture), request.upscale, run, UpscalerConfig())
+        return Image.fromarray(levels)
+
     def field(self, request: ImageRequest) -> Callable[[Tokens, float], Tokens]:
         """v(x, t) of a request: its words, its guidance and its size are in it."""
         conditions, pictures = self._conditions(request), request.num_images
@@ -164,6 +181,8 @@ class OnnxPipeline:
         mu = schedule.mu(rows * columns) if self.variant.time_shift else None
         times = spaced(sampling_times(request.steps, mu), schedule.spacing)
         velocity = self.field(request)
+        if request.upscale > 1:
+            _ = self._upscaler  # that it is missing is said before anything is drawn
 
         solver = SOLVERS[request.solver](pack(np.stack(noise)), times)
         x, t = next(solver)
@@ -182,7 +201,15 @@ class OnnxPipeline:
                     preview = partial(self.decode, estimate[k], request)
                     yield Step(first + k, step, request.steps, t, preview)
                 if done:
-                    yield Finished(first + k, seed, self.decode(x[k], request))
+                    yield Finished(first + k, seed, self.finish(x[k], request))
+
+    @cached_property
+    def _upscaler(self) -> Network:
+        if "upscaler" not in self.exported.components:
+            raise MissingWeightsError(
+                f"{self.folder}: was exported without an upscaler; export the model again"
+            )
+        return Network(self.folder, self.exported, "upscaler", self.provider)
 
     def _conditions(self, request: ImageRequest) -> list[Conditioning]:
         """The prompt's, and under classifier-free guidance the negative prompt's."""

@@ -44,7 +44,8 @@ class Ask:
 
     @property
     def megapixels(self) -> float:
-        return self.request.num_images * self.request.width * self.request.height / 1e6
+        width, height = self.request.finished_size
+        return self.request.num_images * width * height / 1e6
 
 
 @dataclass(frozen=True)

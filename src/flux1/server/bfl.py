@@ -11,6 +11,7 @@ from flux1.server.ask import Ask, Output
 from flux1.server.openai import (
     Flag,
     Number,
+    Upscale,
     Whole,
     check_fields,
     embedded_or_classifier_free,
@@ -37,6 +38,7 @@ class FluxBody(BaseModel):
     output_format: Literal["jpeg", "png", "webp"] | None = Field(
         "jpeg", description="null is jpeg as well."
     )
+    upscale: Upscale | None = Field(None, description="Enlarge what was drawn.")
     prompt_upsampling: Flag | None = Field(None, description="Only false is offered.")
     image_prompt: str | None = Field(None, max_length=64, description="Only null is offered.")
     interval: Number | None = Field(None, description="Only null is offered.")
@@ -93,7 +95,7 @@ def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int)
     height = body.height or (HEIGHT if roomy else None)
     request = make_request(
         variant, body.prompt, steps=body.steps, guidance=guidance, true_cfg=true_cfg,
-        seed=body.seed, width=width, height=height,
+        seed=body.seed, width=width, height=height, upscale=body.upscale,
     )  # fmt: skip
     return Ask(
         model,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from flux1.errors import RequestError, nearest
-from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, make_request
+from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, UPSCALES, make_request
 from flux1.server.ask import Ask, Output
 from flux1.server.open_job import Kept
 from flux1.server.parts import Parts
@@ -44,6 +44,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidat
 Text = Annotated[str, Field(strict=True)]
 Label = Annotated[str, Field(strict=True, max_length=512)]
 Flag = Annotated[bool, Field(strict=True)]
+Upscale = Annotated[Literal[UPSCALES], BeforeValidator(_integral)]  # type: ignore[valid-type]
 
 # Names that other services give to the same field. The first one is ours.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -53,6 +54,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "true_cfg": ("true_cfg_scale",),
     "output_compression": ("output_quality",),
     "size": ("image_size",),
+    "upscale": ("upscale_factor",),
 }
 # Fields that mean something to other models and nothing to these.
 _NO_EDITS = "is for models that change a picture; those served here start from words alone"
@@ -118,6 +120,7 @@ class ImageGenerationBody(BaseModel):
     )
     seed: Whole | None = Field(None, ge=0, le=2**53 - 1, description="Not set: drawn at random.")
     solver: Literal[SOLVERS] | None = None  # type: ignore[valid-type]
+    upscale: Upscale | None = Field(None, description="Enlarge what was drawn.")
     quality: Quality | None = Field(
         None, description="In place of steps: a multiple of the model's usual number."
     )
@@ -235,7 +238,7 @@ def to_ask(body: ImageGenerationBody, parts: Parts, tolerance_limit: int) -> Ask
     request = make_request(
         variant, body.prompt, negative_prompt=body.negative_prompt, width=width, height=height,
         steps=_steps(body, variant), guidance=guidance, true_cfg=true_cfg, seed=body.seed,
-        num_images=body.n or 1, solver=body.solver,
+        num_images=body.n or 1, solver=body.solver, upscale=body.upscale,
     )  # fmt: skip
     if body.partial_images and not body.stream:
         raise RequestError("partial_images", "needs stream: true")
@@ -415,7 +418,7 @@ def answer(job: StoredJob, data: list[ImageData], model: Model) -> ImagesRespons
         created=int(job.created.timestamp()),
         model=job.model,
         data=data,
-        size=f"{asked['width']}x{asked['height']}",
+        size="x".join(str(asked[side] * asked.get("upscale", 1)) for side in ("width", "height")),
         quality=job.output["labels"].get("quality", "auto"),
         output_format=job.output["format"],
         parameters=asked,

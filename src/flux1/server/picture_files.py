@@ -28,7 +28,7 @@ class PictureFiles:
 
     def check_output(self, ask: Ask) -> None:
         """Before anything is drawn: RequestError or OutputError if the file could not be made."""
-        longest = max(ask.request.width, ask.request.height)
+        longest = max(ask.request.finished_size)
         if longest > LONGEST_SIDE.get(ask.output.format, longest):
             limit = LONGEST_SIDE[ask.output.format]
             raise RequestError(

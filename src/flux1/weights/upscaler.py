@@ -8,9 +8,16 @@ import torch
 from flux1.errors import WeightsError
 from flux1.model.config import UpscalerConfig
 from flux1.model.upscaler import Upscaler
+from flux1.variants import Licence
 from flux1.weights.files.safetensors import FileTensors
 
 FILE = Path(str(resources.files("flux1"))) / "shipped" / "upscaler" / "upscaler.safetensors"
+LICENCE_FILE = FILE.with_name("LICENSE")
+LICENCE = Licence(
+    "BSD-3-Clause",
+    "https://github.com/xinntao/Real-ESRGAN/blob/master/LICENSE",
+    commercial_use=True,
+)
 CONFIG = UpscalerConfig()
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS
+from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, UPSCALES
 from flux1.server import openai
 from flux1.server.auth import Caller
 from flux1.server.generation import Generation
@@ -35,7 +35,7 @@ _SHAPES = {
 
 FIELDS = (
     "prompt", "negative_prompt", "size", "width", "height", "n", "seed", "steps", "solver",
-    "output_format", "guidance", "true_cfg",
+    "output_format", "guidance", "true_cfg", "upscale",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ async def playground(
         request, "playground.html",
         choices=[choice_of(model) for model in parts.engine.models.values()], filled=filled,
         solvers=SOLVERS, most=openai.MAX_IMAGES, longest=MAX_PROMPT_CHARACTERS, steps=MAX_STEPS,
+        upscales=UPSCALES[1:],
     )  # fmt: skip
 
 
@@ -125,6 +126,7 @@ def _filled(job: StoredJob, parts: Parts) -> dict[str, Any]:
         "width": asked["width"], "height": asked["height"],
         "n": asked["num_images"], "seed": asked["seed"], "steps": asked["steps"],
         "solver": asked["solver"], "output_format": job.output["format"],
+        "upscale": asked.get("upscale", 1),
     }  # fmt: skip
     if loaded is None:  # another model draws another picture anyway: its own scale suits it better
         return filled

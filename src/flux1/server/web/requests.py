@@ -151,7 +151,10 @@ async def _people(request: Request) -> dict[str, str]:
 
 def _row(job: StoredJob, people: dict[str, str]) -> dict[str, Any]:
     asked = job.parameters
-    fields = ("width", "height", "steps", "guidance", "true_cfg", "seed", "num_images", "solver")
+    fields = (
+        "width", "height", "upscale", "steps", "guidance", "true_cfg", "seed", "num_images",
+        "solver",
+    )  # fmt: skip
     return {
         "id": job.id, "created": job.created.isoformat(), "account": people[job.account_id],
         "key": job.key_id or "", "api": job.api, "status": job.status, "model": job.model,

@@ -42,7 +42,7 @@ function showSize() {
 // What the form asks for, by the API's names. Empty fields are left to the model.
 function asked() {
   const body = { stream: true, partial_images: 3 };
-  const numbers = ["n", "seed", "steps", "guidance", "true_cfg"];
+  const numbers = ["n", "seed", "steps", "guidance", "true_cfg", "upscale"];
   for (const [name, value] of new FormData(form)) {
     const skipped = name === "true_cfg" && byId("true-cfg-field").hidden;
     if (value !== "" && !skipped) body[name] = numbers.includes(name) ? Number(value) : value;
@@ -251,7 +251,7 @@ function finish(run, event) {
 
 // The settings that drew a picture, for it alone.
 function again(body, seed) {
-  const fields = ["prompt", "model", "steps", "guidance", "true_cfg", "negative_prompt", "solver", "output_format"];
+  const fields = ["prompt", "model", "steps", "guidance", "true_cfg", "negative_prompt", "solver", "output_format", "upscale"];
   for (const field of fields) byId(field).value = body[field] ?? "";
   byId("size").dataset.chosen = body.size;
   byId("size").value = "";
