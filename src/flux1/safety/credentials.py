@@ -19,6 +19,7 @@ from PIL import Image
 from flux1 import __version__
 from flux1.errors import DependencyError, OutputError, SettingsError, nearest
 from flux1.safety.provenance import Recipe, parse_recipe
+from flux1.safety.structure import check_structure
 
 _FILE = "credentials.pem"
 _ASSERTION = "flux1.model"
@@ -133,6 +134,10 @@ class Credentials:
         media_type = _media_type(data)
         if media_type is None:
             return Report(problems=("not a PNG, JPEG or WebP file",))
+        try:
+            check_structure(data)
+        except OutputError as failure:
+            return Report(problems=(str(failure),))
         recipe = None
         with suppress(OutputError):
             recipe = parse_recipe(data)

@@ -22,6 +22,7 @@ from flux1.errors import OutputError, nearest
 from flux1.request import ImageRequest
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_LONGEST_EXIF = 192 * 1024  # a recipe of two longest prompts in UTF-16
 _CHUNK = "flux1"
 _UNICODE = b"UNICODE\x00"
 
@@ -182,6 +183,8 @@ def _read(file: IO[bytes], name: str) -> Recipe:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file) as picture:
             chunk = picture.info.get(_CHUNK)
+            if len(picture.info.get("exif", b"")) > _LONGEST_EXIF:
+                raise ValueError("its EXIF data is too long")  # each entry may copy all of it
             exif = picture.getexif().get_ifd(ExifTags.IFD.Exif)
     except Exception as failure:  # PIL's readers raise whatever a damaged file provokes
         why = "" if isinstance(failure, UnidentifiedImageError) else f" ({failure})"

@@ -11,12 +11,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
 from flux1 import __version__
+from flux1.errors import Flux1Error
 from flux1.server import bfl, problems
+from flux1.server.bodies import Bodies
 from flux1.server.generation import Generation
 from flux1.server.links import signed_path
 from flux1.server.metrics import Metrics
@@ -36,6 +39,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 STOP_PATIENCE_S = 20.0
 SWEEP_S = 600.0
+VERIFIED_AT_ONCE = 2  # in threads of their own: strangers' pictures may be slow to read
 _PATH_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _DESCRIPTION = """Pictures from words. Speaks OpenAI's Images API and BFL's own wire format.
 
@@ -53,6 +57,7 @@ def create_app(parts: Parts) -> FastAPI:
         courier = Courier(parts.store, private, lambda job: _message(parts, job))
         generation = Generation(parts, metrics, courier.wake)
         app.state.generation, app.state.metrics = generation, metrics
+        app.state.verifying = CapacityLimiter(VERIFIED_AT_ONCE)
         resumed = await generation.resume()
         if resumed:
             log.info("took up requests of the last run", requests=resumed)
@@ -141,7 +146,7 @@ class Envelope:
     """Around every request: its id, a bound on its body, its headers, its line in the log."""
 
     def __init__(self, app: Any, parts: Parts) -> None:
-        self._app, self._parts = app, parts
+        self._app, self._parts, self._bodies = app, parts, Bodies(parts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -176,9 +181,9 @@ class Envelope:
             await send(message)
 
         try:
-            bounded = await self._bounded(scope, receive)
-            await self._app(scope, bounded, answer)
-        except Problem as refused:
+            async with self._bodies.whole(scope, receive) as bounded:
+                await self._app(scope, bounded, answer)
+        except (Problem, Flux1Error) as refused:
             await _tell(refused, scope, receive, answer)
         except Exception:
             log.exception("unexpected failure", path=scope["path"])
@@ -196,37 +201,9 @@ class Envelope:
             )  # fmt: skip
             structlog.contextvars.clear_contextvars()
 
-    async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """The body, read whole and no further than allowed; then what else comes (Problem 413)."""
-        limit = self._parts.settings.body_bytes
-        if scope["path"] in ("/v1/verify", "/verify"):
-            limit = pictures.MAX_VERIFY_BYTES
-        too_large = Problem(413, f"the body is larger than {limit} bytes", "request_too_large")
-        for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or int(value) > limit):
-                raise too_large
-        parts, size, more = [], 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return _replaying([message], receive)
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
-            if size > limit:
-                raise too_large
-        whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
-        return _replaying([whole], receive)
 
-
-async def _tell(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+async def _tell(problem: Problem | Flux1Error, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer as the application itself does: with a page for people, else with the envelope."""
-    answer = await scope["app"].exception_handlers[Problem](Request(scope), problem)
+    kind = Problem if isinstance(problem, Problem) else Flux1Error
+    answer = await scope["app"].exception_handlers[kind](Request(scope), problem)
     await answer(scope, receive, send)
-
-
-def _replaying(messages: list[MutableMapping[str, Any]], receive: Receive) -> Receive:
-    async def replay() -> MutableMapping[str, Any]:
-        return messages.pop(0) if messages else await receive()
-
-    return replay

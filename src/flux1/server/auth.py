@@ -41,12 +41,28 @@ class Caller:
         return self.key is None or scope in self.key.scopes
 
 
-async def caller_with(parts: Parts, secret: str | None) -> Caller:
-    """The caller that a secret belongs to (KeyRefusedError, Problem 401)."""
+async def identified(request: Request) -> Caller:
+    """The caller of a request, looked up once (KeyRefusedError, Problem 401)."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
+    secret, parts = _secret_of(request), parts_of(request)
     if not secret:
         raise unauthorised("no API key: send it as 'Authorization: Bearer <key>' or 'x-key: <key>'")
     key, account = await run_in_threadpool(parts.store.keys.check, secret)
-    return Caller(account, key, Limits.of(parts.settings, key))
+    caller = Caller(account, key, Limits.of(parts.settings, key))
+    request.state.caller, request.state.account = caller, account.id
+    return caller
+
+
+def account_caller(account: Account, parts: Parts) -> Caller:
+    """Somebody who is signed in in the dashboard: without a key."""
+    return Caller(account, None, Limits.of(parts.settings, None))
+
+
+def _secret_of(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else request.headers.get("x-key")
 
 
 def caller(scope: str) -> Callable[..., Coroutine[Any, Any, Caller]]:
@@ -56,12 +72,10 @@ def caller(scope: str) -> Callable[..., Coroutine[Any, Any, Caller]]:
 
     async def found(
         request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
-        x_key: Annotated[str | None, Security(_x_key)],
+        _one: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+        _other: Annotated[str | None, Security(_x_key)],
     ) -> Caller:
-        secret = bearer.credentials if bearer is not None else x_key
-        found = await caller_with(parts_of(request), secret)
-        request.state.account = found.account.id
+        found = await identified(request)
         if not found.may(scope):
             raise Problem(
                 403,

@@ -18,7 +18,6 @@ from starlette.concurrency import run_in_threadpool
 from flux1.errors import BlockedError, CancelledError, EngineError, Flux1Error, StoreError
 from flux1.events import Failed, Finished, OrderEvent, Preview, Queued, Started
 from flux1.request import Order
-from flux1.safety.verdict import Verdict
 from flux1.server.allowance import Allowance
 from flux1.server.ask import Arrival, Ask, ask_of, new_job
 from flux1.server.auth import Caller
@@ -64,7 +63,7 @@ class Generation:
             known = await run_in_threadpool(jobs.under_key, *asked)
             if known is not None:
                 return await self._known(known, arrival)
-        verdict = await run_in_threadpool(self._look_over, ask)
+        verdict = await self._files.look_over(ask)
         new = new_job(ask, caller, arrival, verdict)
         await self._allowance.open(ask, caller)
         try:
@@ -90,12 +89,6 @@ class Generation:
     def hit(self, caller: Caller) -> dict[str, str]:
         """Count a request of a key and of its account; the rate-limit headers (Problem 429)."""
         return self._allowance.hit(caller)
-
-    def _look_over(self, ask: Ask) -> Verdict:
-        """Before anything is drawn: can the file be made, may the words be drawn?"""
-        self._files.check_output(ask)
-        # not the negative prompt: to keep something out, one has to name it
-        return self.parts.prompts.check(ask.request.prompt, ask.tolerance)
 
     async def _known(self, job: StoredJob, arrival: Arrival) -> OpenJob | StoredJob:
         """What an idempotency key stands for: the same request, open or ended."""

@@ -10,6 +10,7 @@ from PIL.Image import Image
 from flux1.errors import BlockedError, RequestError
 from flux1.events import Finished
 from flux1.safety.provenance import Recipe, encode_picture, recipe_of
+from flux1.safety.verdict import Verdict
 from flux1.server.ask import Ask
 from flux1.server.open_job import Kept, OpenJob
 from flux1.server.parts import Parts
@@ -25,6 +26,17 @@ class PictureFiles:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._threads = CapacityLimiter(FILES_AT_ONCE)
+        self._words = CapacityLimiter(FILES_AT_ONCE)
+
+    async def look_over(self, ask: Ask) -> Verdict:
+        """Before anything is drawn: can the file be made (RequestError, OutputError), and what are
+        its words worth? A long prompt takes a second, so the database's threads do not do it."""
+        return await to_thread.run_sync(self._look_over, ask, limiter=self._words)
+
+    def _look_over(self, ask: Ask) -> Verdict:
+        self.check_output(ask)
+        # not the negative prompt: to keep something out, one has to name it
+        return self._parts.prompts.check(ask.request.prompt, ask.tolerance)
 
     def check_output(self, ask: Ask) -> None:
         """Before anything is drawn: RequestError or OutputError if the file could not be made."""

@@ -3,19 +3,20 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from flux1.server.auth import Reader
+from flux1.server.auth import Caller, Reader
+from flux1.server.generation import Generation
 from flux1.server.links import picture_path
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, not_found
 from flux1.store.images import SUFFIXES, LinkSigner
 
 router = APIRouter(tags=["pictures"])
-MAX_VERIFY_BYTES = 32 * 2**20
 
 
 @router.get(
@@ -98,19 +99,24 @@ _PICTURE_BODY = {
             401: "No key, or one that opens nothing.",
             403: "The key lacks the scope.",
             413: "The body is too large.",
+            429: "Too many requests.",
         }.items()
     },
     operation_id="verify_picture",
 )
-async def verify(request: Request, _: Reader) -> VerifyData:
+async def verify(request: Request, caller: Reader) -> VerifyData:
     """Send a picture file as the body: its content credentials are read and checked."""
-    return await verify_data(request, await request.body())
+    return await verify_data(request, caller, await request.body())
 
 
-async def verify_data(request: Request, data: bytes) -> VerifyData:
+async def verify_data(request: Request, caller: Caller, data: bytes) -> VerifyData:
+    """What a file says of itself, counted against the caller's rate (Problem 400, 429)."""
+    generation: Generation = request.app.state.generation
+    request.state.rate_headers = generation.hit(caller)
     if not data:
         raise Problem(400, "the body is empty; send the bytes of a picture", "empty_image_file")
-    report = await run_in_threadpool(parts_of(request).credentials.verify, data)
+    verify, threads = parts_of(request).credentials.verify, request.app.state.verifying
+    report = await to_thread.run_sync(verify, data, limiter=threads)
     recipe = None if report.recipe is None else vars(report.recipe)
     return VerifyData(
         found=report.found, valid=report.valid, ours=report.ours, model=report.model,

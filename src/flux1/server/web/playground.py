@@ -10,10 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, UPSCALES
 from flux1.server import openai
-from flux1.server.auth import Caller
+from flux1.server.auth import account_caller
 from flux1.server.generation import Generation
 from flux1.server.ids import plain_id
-from flux1.server.limits import Limits
 from flux1.server.open_job import OpenJob
 from flux1.server.openai import ImageGenerationBody
 from flux1.server.parts import Parts, parts_of
@@ -22,7 +21,6 @@ from flux1.server.problems import not_found
 from flux1.server.routes.images import arrival, streamed
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
-from flux1.store.accounts import Account
 from flux1.store.jobs import StoredJob
 from flux1.variants import Variant
 
@@ -142,7 +140,7 @@ async def generate(request: Request, body: ImageGenerationBody, form: Posted) ->
     is called from now on; going away cancels it."""
     generation: Generation = request.app.state.generation
     parts = parts_of(request)
-    caller = caller_of(form.session.account, parts)
+    caller = account_caller(form.session.account, parts)
     request.state.rate_headers = generation.hit(caller)
     body = body.model_copy(update={"stream": True})
     ask = openai.to_ask(body, parts, caller.limits.tolerance)
@@ -153,10 +151,6 @@ async def generate(request: Request, body: ImageGenerationBody, form: Posted) ->
     answer = streamed(request, work, ask, keep_on=False)
     answer.headers["x-job-id"] = work.job.id if isinstance(work, OpenJob) else work.id
     return answer
-
-
-def caller_of(account: Account, parts: Parts) -> Caller:
-    return Caller(account, None, Limits.of(parts.settings, None))
 
 
 @router.get("/playground/place/{job_id}")

@@ -70,9 +70,11 @@ async def end(request: Request, answer: Response) -> None:
 
 
 async def session_of(request: Request) -> Session | None:
-    """The session that a request belongs to, if it does."""
+    """The session that a request belongs to, if it does; looked up once."""
+    session: Session | None = getattr(request.state, "session", None)
+    if session is not None:
+        return session
     token = token_of(request)
-    session = None
     if token is not None:
         session = await run_in_threadpool(parts_of(request).store.accounts.session, token)
     if session is not None:

@@ -2,7 +2,10 @@
 
 from fastapi import APIRouter, Request, Response
 
-from flux1.server.routes.pictures import MAX_VERIFY_BYTES, VerifyData, verify_data
+from flux1.server.auth import account_caller
+from flux1.server.bodies import MAX_VERIFY_BYTES
+from flux1.server.parts import parts_of
+from flux1.server.routes.pictures import VerifyData, verify_data
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
 
@@ -20,7 +23,8 @@ async def verify(request: Request, form: Posted) -> Response:
     file = form.fields.file("picture")
     if file is None or not file.data:
         return _show(request, 422, error="is missing: choose a file")
-    report = await verify_data(request, file.data)
+    caller = account_caller(form.session.account, parts_of(request))
+    report = await verify_data(request, caller, file.data)
     return _show(request, report=report, name=file.name)
 
 
