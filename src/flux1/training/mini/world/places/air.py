@@ -45,6 +45,11 @@ class Air:
         """Whether lamps are lit."""
         return self.light.lamps or self.weather.name == "storm"
 
+    @property
+    def light_of_town(self) -> Rgb:
+        """The glow of a town's lamps on the lower sky: amber, or neon's own colour."""
+        return self.glow if self.light.name == "neon" else rgb("#e09a58")
+
     def lighting(self) -> Lighting:
         """The light on things."""
         level = self.light.ambient * self.weather.dim
@@ -71,6 +76,9 @@ def make_air(rng: np.random.Generator, light: str, weather: str) -> Air:
         np.clip(mix(c, mix(g, pale, 0.4), wet.overcast), 0, 1)
         for c, g in zip(clear, cloud, strict=True)
     )
+    if wet.name == "fog":
+        veil = rgb("#dfe4ea") * rgb(lit.things) * np.float32(min(1.0, 0.45 + lit.ambient))
+        sky = tuple(mix(c, veil, 0.55) for c in sky)
     tint = rgb(lit.surfaces) * np.float32(wet.dim)
     tint = mix(tint, grey(tint), 0.5 * wet.overcast)
     sun_x = rng.uniform(0.12, 0.88)

@@ -23,22 +23,25 @@ _FACADES = (
 def paint_city(sketch: Sketch) -> tuple[Ground, ...]:
     """Three rows of towers, paler with distance, the sun's light between them."""
     canvas, colours = sketch.canvas, palette(sketch.rng, _FACADES)
-    foot = sketch.between(0.68, 0.8)
-    paint_sky(sketch, foot - 0.06)
+    foot = sketch.between(0.68, 0.84)
+    paint_sky(sketch, foot - 0.06, rise=0.26)
+    if sketch.air.dark:
+        canvas.glow(0.5, foot, 0.8 * canvas.wide, sketch.air.light_of_town, 0.3, 0.3)
     light = np.zeros_like(canvas.pixels)
-    far = skyline(sketch, foot, 0.14, sketch.between(0.34, 0.5), 0.07, colours)
+    far = skyline(sketch, foot, 0.14, sketch.between(0.36, 0.6), 0.07, colours)
     paint_towers(sketch, far, 0.62, foot)
     paint_rays(sketch, foot - 0.1, 0.5)
-    middle = skyline(sketch, foot, 0.1, sketch.between(0.3, 0.46), 0.1, colours)
+    middle = skyline(sketch, foot, 0.1, sketch.between(0.3, 0.54), 0.1, colours)
     paint_towers(sketch, middle, 0.34, foot)
-    if sketch.chance(0.6):
+    if sketch.air.dark or sketch.chance(0.6):
         paint_windows(sketch, middle, foot, 0.4, light)
-    near = skyline(sketch, foot, 0.06, sketch.between(0.16, 0.34), 0.14, colours)
+    dark = [colour * np.float32(0.8) for colour in colours]
+    near = skyline(sketch, foot, 0.07, sketch.between(0.2, 0.4), 0.14, dark)
     paint_towers(sketch, near, 0.08, foot)
     paint_windows(sketch, near, foot, 0.05, light)
-    front = choose(sketch.rng, (_shore, _park, _square))(sketch, foot)
     if light.any():
         canvas.bloom(light, 0.018, 0.8)
+    front = choose(sketch.rng, (_shore, _park, _square))(sketch, foot)
     return front, Ground(0.06, 0.4, "sky")
 
 

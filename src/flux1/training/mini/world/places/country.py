@@ -116,7 +116,6 @@ def _rows(sketch: Sketch, front: float, near: Rgb) -> None:
 
 def paint_snow(sketch: Sketch) -> tuple[Ground, ...]:
     """Hills under snow, blue in their shadows, firs, in some seeds a frozen lake."""
-    canvas, air = sketch.canvas, sketch.air
     horizon = sketch.between(0.48, 0.6)
     white, blue = rgb("#f4f8fd"), rgb("#c4d4ec")
     paint_sky(sketch, horizon)
@@ -131,23 +130,20 @@ def paint_snow(sketch: Sketch) -> tuple[Ground, ...]:
         paint_lake(sketch, horizon + 0.1, front)
     _firs(sketch, front + 0.02, 0.24, 0.08)
     meadow(sketch, hill_line(sketch, front, 0.02, 0.7), white, mix(white, blue, 0.55))
-    del canvas, air
     return Ground(front + 0.06, 0.97, "ground"), Ground(0.06, horizon - 0.1, "sky")
 
 
 def _firs(sketch: Sketch, y: float, size: float, distance: float) -> None:
     """Firs with snow on their tips."""
     canvas, pen, tips = sketch.canvas, sketch.canvas.pen(), sketch.canvas.pen()
+    side = 1 if sketch.air.sun_x > 0.5 else -1
     for _ in range(round(sketch.several(0, 5) * canvas.wide)):
         x, tall = sketch.between(0, 1), size * sketch.between(0.7, 1.25)
         conifer(pen, x, y, tall)
-        for low in (0.5, 0.72, 1.0):
-            wide = 0.13 * tall * (1.5 - low)
-            tips.polygon(
-                x,
-                y,
-                [(0, -low * tall), (wide, -(low - 0.16) * tall), (-wide, -(low - 0.16) * tall)],
-            )
+        for low, wide in ((0.615, 0.3), (0.785, 0.23), (0.955, 0.155)):
+            top = (0, -low * tall)
+            edge = (side * 0.62 * wide * tall, -(low - 0.26) * tall)
+            tips.polygon(x, y, [top, edge, (side * 0.12 * wide * tall, -(low - 0.2) * tall)])
     canvas.fill(pen.mask(), sketch.air.lit(rgb("#3f6f68"), distance))
     canvas.fill(tips.mask() * pen.mask(), sketch.air.lit(rgb("#eef4fb"), distance))
 

@@ -22,7 +22,7 @@ def paint_forest(sketch: Sketch) -> tuple[Ground, ...]:
     """Three ranks of trees, paler with distance, around a glade."""
     far, near, trunk, back, front = palette(sketch.rng, _PALETTES)
     floor = sketch.between(0.62, 0.74)
-    paint_sky(sketch, floor, clouds=False)
+    paint_sky(sketch, floor, clouds=False, rise=0.25)
     kind = choose(sketch.rng, (_firs, _firs, _trunks, _broad))
     kind(sketch, floor, far, near, trunk)
     line = hill_line(sketch, floor, 0.018, 0.8)

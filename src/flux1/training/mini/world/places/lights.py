@@ -8,7 +8,8 @@ class LightRow:
     """One light. `skies` are gradients from the zenith to the horizon, one is chosen; `surfaces`
     and `things` multiply the colours of a place and of the things in it; `ambient` is its level;
     `body` is what shines in the sky ("sun", "low sun", "moon" or nothing); `phrases` follow a
-    noun in a caption, `nouns` stand in lists of words."""
+    noun in a caption, `nouns` stand in lists of words. `corners` is how much darker the picture's
+    corners are, `beams` the strength of its rays in the haze of a city."""
 
     name: str
     skies: tuple[tuple[str, ...], ...]
@@ -21,6 +22,8 @@ class LightRow:
     body: str | None = None
     stars: int = 0
     lamps: bool = False
+    corners: float = 0.0
+    beams: float = 1.0
 
 
 _ROWS = (
@@ -83,13 +86,14 @@ _ROWS = (
             ("#c9a77c", "#f3c77c", "#ffe6a0"),
             ("#7ba6d0", "#f6d7a8", "#ffd27a"),
         ),
-        surfaces="#f2cf94",
+        surfaces="#f6d6aa",
         things="#ffe6b4",
         ambient=0.9,
         glow="#ffd070",
         phrases=("at golden hour", "in golden light", "in the golden hour", "in warm sunlight"),
         nouns=("golden hour", "golden light", "warm sunlight"),
         body="low sun",
+        beams=0.65,
     ),
     LightRow(
         "night",
@@ -99,7 +103,7 @@ _ROWS = (
             ("#0b0822", "#1c164a", "#3a2c6b"),
             ("#041020", "#0c2440", "#1c4662"),
         ),
-        surfaces="#333f68",
+        surfaces="#445284",
         things="#98a2d4",
         ambient=0.35,
         glow="#8ca0ff",
@@ -115,7 +119,7 @@ _ROWS = (
             ("#0c1c3e", "#20406f", "#5277a8"),
             ("#101238", "#28306e", "#5a64a8"),
         ),
-        surfaces="#566ea4",
+        surfaces="#5f78ae",
         things="#a4b4e4",
         ambient=0.45,
         glow="#cfdcff",
@@ -133,7 +137,7 @@ _ROWS = (
             ("#12062e", "#4c1270", "#ee4488"),
             ("#0a0630", "#2c1a7c", "#7a3cd8"),
         ),
-        surfaces="#5c4088",
+        surfaces="#6a4c98",
         things="#d8a8f4",
         ambient=0.5,
         glow="#ff5cd0",
@@ -151,6 +155,7 @@ _ROWS = (
         phrases=("by candle light", "in candlelight", "lit by candles", "by candlelight"),
         nouns=("candle light", "candlelight", "candles"),
         lamps=True,
+        corners=0.5,
     ),
 )
 LIGHTS: dict[str, LightRow] = {row.name: row for row in _ROWS}

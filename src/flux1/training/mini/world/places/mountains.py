@@ -31,7 +31,7 @@ def paint_mountains(sketch: Sketch) -> tuple[Ground, ...]:
     """Sky, a far range, two to four peaks or plain ridges, hills with firs, a meadow or a lake."""
     far, rock, hills, back, near = palette(sketch.rng, _PALETTES)
     foot, front = sketch.between(0.56, 0.68), sketch.between(0.7, 0.8)
-    paint_sky(sketch, foot)
+    paint_sky(sketch, foot, rise=0.2)
     layer(sketch, ridge_line(sketch, foot, sketch.between(0.16, 0.32), 4), far, 0.55)
     _RANGES[sketch.several(0, 2) > 0](sketch, rock, foot)
     layer(sketch, hill_line(sketch, foot + 0.03, 0.05, 1.1), sketch.air.white(hills, 0.7), 0.2)

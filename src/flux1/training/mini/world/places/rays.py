@@ -17,5 +17,5 @@ def paint_rays(sketch: Sketch, y: float, strength: float) -> None:
     a, b = sketch.between(0, 6.283), sketch.between(0, 6.283)
     beams = np.clip(np.sin(9 * turn + a) + 0.6 * np.sin(17 * turn + b), 0, 1) * (away > 0)
     fall = np.exp(-away / 0.42)
-    veil = strength * fall * (0.55 + 0.45 * beams * np.clip(away / 0.2, 0, 1))
+    veil = strength * air.light.beams * fall * (0.55 + 0.45 * beams * np.clip(away / 0.2, 0, 1))
     canvas.fill(veil.astype(np.float32), mix(air.glow, rgb("#fff0c8"), 0.35))

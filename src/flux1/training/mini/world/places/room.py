@@ -27,10 +27,10 @@ def paint_room(sketch: Sketch) -> tuple[Ground, ...]:
     _floor(sketch, floor, line)
     side = sketch.chance(0.5)
     at = sketch.between(0.2, 0.34) if side else sketch.between(0.66, 0.8)
-    if sketch.chance(0.75):
+    if sketch.chance(0.85):
         _window(sketch, at, sketch.between(0.1, 0.16), white, cloth)
-    if sketch.chance(0.7):
-        _pictures(sketch, 1 - at, white)
+    if sketch.chance(0.8):
+        _pictures(sketch, 0.2 if at > 0.5 else 0.8, white)
     if sketch.chance(0.55):
         _rug(sketch, line, cloth)
     if sketch.air.light.name == "candle light":
@@ -123,9 +123,10 @@ def _curtains(sketch: Sketch, x: float, y: float, half: float, tall: float, clot
 def _pictures(sketch: Sketch, x: float, white: Rgb) -> None:
     """One or two framed pictures of plain shapes."""
     canvas = sketch.canvas
-    for i in range(sketch.several(1, 2)):
-        half, tall = sketch.between(0.06, 0.1), sketch.between(0.12, 0.2)
-        at, y = x + (i - 0.2) * 0.21 * (1 if x < 0.5 else -1), sketch.between(0.14, 0.22)
+    count = sketch.several(1, 2)
+    for i in range(count):
+        half, tall = sketch.between(0.055, 0.14 / count), sketch.between(0.12, 0.2)
+        at, y = x + (0.21 * i - 0.105) * (count - 1), sketch.between(0.14, 0.22)
         half /= canvas.wide
         wood = indoors(
             sketch, rgb(choose(sketch.rng, ("#5c4030", "#f8f4ec", "#c8984c", "#303440")))

@@ -1,13 +1,17 @@
-"""A city of the future: towers in strange forms, neon, bridges, flying lights, haze."""
+"""A city of the future: towers in strange forms, neon, flying lights, haze."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from flux1.training.mini.world.places.canvas import Box, Pen
+from flux1.training.mini.world.places.canvas import Box
 from flux1.training.mini.world.places.colours import Rgb, choose, mix, palette, rgb
 from flux1.training.mini.world.places.rays import paint_rays
 from flux1.training.mini.world.places.setting import Ground
 from flux1.training.mini.world.places.sketch import Sketch
 from flux1.training.mini.world.places.sky import paint_sky
+from flux1.training.mini.world.places.spires import FORMS
 from flux1.training.mini.world.places.towers import Picture
 from flux1.training.mini.world.places.water import paint_lake
 
@@ -21,23 +25,60 @@ _PALETTES = (
 )
 
 
+@dataclass(frozen=True)
+class _Town:
+    """What all strokes of one city share: its sketch, where it stands, its colours, the picture
+    of its lamps, and the rise of its skyline (a number for each x)."""
+
+    sketch: Sketch
+    foot: float
+    far: Rgb
+    near: Rgb
+    neon: tuple[Rgb, ...]
+    lamps: Picture
+    rise: Callable[[float], float]
+
+    def shine(self, box: Box, colour: Rgb, strong: float) -> None:
+        """A lamp's tube: a bright box, and the light that it sheds."""
+        canvas = self.sketch.canvas
+        canvas.box(*box, mix(colour, rgb("#ffffff"), 0.25), strong)
+        xs = [max(0, round(at * canvas.width)) for at in (box[0], box[2])]
+        ys = [max(0, round(at * canvas.height)) for at in (box[1], box[3])]
+        self.lamps[ys[0] : ys[1], xs[0] : xs[1]] = colour * np.float32(strong)
+
+
 def paint_scifi_city(sketch: Sketch) -> tuple[Ground, ...]:
-    """Three ranks of towers, the nearest with neon, over a shining ground or a dark water."""
-    canvas = sketch.canvas
+    """Three ranks of towers, the nearest with neon, over a shining deck or a dark water."""
+    canvas, dark, foot = sketch.canvas, sketch.air.dark, sketch.between(0.7, 0.84)
     far, near, *neon = palette(sketch.rng, _PALETTES)
-    foot = sketch.between(0.7, 0.82)
-    paint_sky(sketch, foot - 0.08, clouds=sketch.chance(0.4))
+    lamps = np.zeros_like(canvas.pixels)
+    town = _Town(sketch, foot, far, near, tuple(neon), lamps, _skyline(sketch))
+    paint_sky(sketch, foot - 0.08, clouds=sketch.chance(0.4), rise=0.3)
     if sketch.chance(0.3):
         _great_moon(sketch, foot)
-    light = np.zeros_like(canvas.pixels)
-    _rank(sketch, foot, 0.6, far, 0.06, (), light)
+    if dark:
+        canvas.glow(0.5, foot, 0.8 * canvas.wide, mix(neon[0], sketch.air.glow, 0.4), 0.3, 0.3)
+    _rank(town, 0.6, 0.06, ())
     paint_rays(sketch, foot - 0.12, 0.55)
-    _rank(sketch, foot, 0.34, mix(far, near, 0.5), 0.09, neon if sketch.air.dark else (), light)
-    _fliers(sketch, neon, light)
-    _rank(sketch, foot, 0.05, near, 0.13, neon, light)
-    front = choose(sketch.rng, (_platform, _platform, _water))(sketch, foot, near, neon, light)
-    canvas.bloom(light, 0.028, 1.1 if sketch.air.dark else 0.7)
+    _rank(town, 0.34, 0.09, town.neon if dark else ())
+    _fliers(town)
+    _rank(town, 0.05, 0.13, town.neon)
+    front = choose(sketch.rng, (_deck, _deck, _harbour))(town)
+    canvas.bloom(lamps, 0.028, 1.1 if dark else 0.7)
     return front, Ground(0.06, 0.42, "sky")
+
+
+def _skyline(sketch: Sketch) -> Callable[[float], float]:
+    """How high towers are along the picture: alike, a canyon around the light, or a summit."""
+    at = min(max(sketch.air.sun_x, 0.3), 0.7)
+    return choose(
+        sketch.rng,
+        (
+            lambda x: 1.0,
+            lambda x: min(0.5 + 1.7 * abs(x - at), 1.35),
+            lambda x: 1.35 - 1.1 * abs(x - 1 + at),
+        ),
+    )
 
 
 def _great_moon(sketch: Sketch, foot: float) -> None:
@@ -45,206 +86,88 @@ def _great_moon(sketch: Sketch, foot: float) -> None:
     canvas, air = sketch.canvas, sketch.air
     x, y, r = 1 - air.sun_x, sketch.between(0.15, 0.4) * foot, sketch.between(0.14, 0.24)
     pale = mix(air.sky[1], mix(air.glow, rgb("#ffffff"), 0.4), 0.4)
+    shade, soft = mix(pale, air.sky[0], 0.3), 0.3 * r * canvas.unit
     canvas.disc(x, y, r, pale, 0.8)
-    canvas.disc(
-        x + 0.22 * r, y - 0.12 * r, 0.86 * r, mix(pale, air.sky[0], 0.3), 0.4, 0.3 * r * canvas.unit
-    )
+    canvas.disc(x + 0.22 * r, y - 0.12 * r, 0.86 * r, shade, 0.4, soft)
 
 
-def _rank(
-    sketch: Sketch,
-    foot: float,
-    distance: float,
-    colour: Rgb,
-    wide: float,
-    neon: tuple[Rgb, ...] | list[Rgb],
-    light: Picture,
-) -> None:
-    """One rank of towers: their shapes first, then the lights on them."""
-    canvas, air, pen, shade = sketch.canvas, sketch.air, sketch.canvas.pen(), sketch.canvas.pen()
+def _rank(town: _Town, distance: float, wide: float, neon: Sequence[Rgb]) -> None:
+    """One rank of towers: their shapes and shaded sides first, then the lights on them."""
+    sketch, canvas, foot = town.sketch, town.sketch.canvas, town.foot
+    body, side, towers = canvas.pen(), canvas.pen(), []
     count = round(0.66 / wide * canvas.wide)
-    towers = []
     for i in range(count):
-        x = (i + sketch.between(0.1, 0.9)) / count
-        size = (
-            sketch.between(0.22, 0.62 if distance > 0.1 else 0.5)
-            * canvas.tall
-            * (0.75 + 0.25 * foot)
-        )
-        half = 0.5 * wide * sketch.between(0.6, 1.2)
-        choose(sketch.rng, _FORMS)(pen, x, foot + 0.02, half, size)
-        shade.polygon(
-            x, foot + 0.02, [(0.25 * half, 0), (half, 0), (half, -size), (0.25 * half, -size)]
-        )
+        x, half = (i + sketch.between(0.1, 0.9)) / count, 0.5 * wide * sketch.between(0.6, 1.2)
+        size = sketch.between(0.22, 0.6 if distance > 0.1 else 0.48) * town.rise(x) * canvas.tall
+        choose(sketch.rng, FORMS)(body, x, foot + 0.02, half, size)
+        edge = 0.25 * half
+        side.polygon(x, foot + 0.02, [(edge, 0), (half, 0), (half, -size), (edge, -size)])
         towers.append((x, half, size))
-    mask, top = pen.mask(), foot - 0.5
-    rows = canvas.rows(
-        (air.lit(colour, distance), air.lit(colour, min(1, 1.3 * distance + 0.2))), top, foot
-    )
-    canvas.fill(mask, rows)
-    canvas.fill(mask * shade.mask(), rows * np.float32(0.8), 0.8)
+    _fill_rank(town, distance, body.mask(), side.mask())
     for tower in towers if neon else ():
-        _lights(sketch, *tower, foot, choose(sketch.rng, list(neon)), distance, light)
+        _neon(town, *tower, choose(sketch.rng, neon), distance)
 
 
-def _needle(pen: Pen, x: float, y: float, half: float, size: float) -> None:
-    """A slim spire on a broader foot."""
-    pen.polygon(
-        x,
-        y,
-        [(-half, 0), (-0.5 * half, -0.6 * size), (0, -size), (0.5 * half, -0.6 * size), (half, 0)],
-    )
+def _fill_rank(town: _Town, distance: float, body: np.ndarray, side: np.ndarray) -> None:
+    canvas, air = town.sketch.canvas, town.sketch.air
+    colour = mix(town.near, town.far, min(1.0, 1.6 * distance))
+    low = air.lit(colour, min(1.0, 1.3 * distance + 0.2))
+    rows = canvas.rows((air.lit(colour, distance), low), town.foot - 0.5, town.foot)
+    canvas.fill(body, rows)
+    canvas.fill(body * side, rows * np.float32(0.8), 0.8)
 
 
-def _blade(pen: Pen, x: float, y: float, half: float, size: float) -> None:
-    """A slab with one curved edge."""
-    curve = [(half * (1 - 1.7 * t**2.2), -size * t) for t in np.linspace(0, 1, 9)]
-    pen.polygon(x, y, [(-half, 0), (-0.8 * half, -size), *curve[::-1]])
-
-
-def _stack(pen: Pen, x: float, y: float, half: float, size: float) -> None:
-    """Blocks that narrow in steps, an antenna on top."""
-    for share, up in ((1, 0.5), (0.72, 0.75), (0.42, 0.9)):
-        pen.polygon(
-            x,
-            y,
-            [
-                (-share * half, 0),
-                (-share * half, -up * size),
-                (share * half, -up * size),
-                (share * half, 0),
-            ],
-        )
-    pen.polygon(x, y, [(-0.007, 0), (0.007, 0), (0.004, -1.1 * size), (-0.004, -1.1 * size)])
-
-
-def _saucer(pen: Pen, x: float, y: float, half: float, size: float) -> None:
-    """A shaft that carries a disc."""
-    pen.polygon(
-        x, y, [(-0.6 * half, 0), (-0.28 * half, -size), (0.28 * half, -size), (0.6 * half, 0)]
-    )
-    pen.ellipse(x, y - 0.8 * size / pen.tall, 1.25 * half, 0.36 * half)
-    pen.polygon(x, y, [(-0.007, 0), (0.007, 0), (0, -1.15 * size)])
-
-
-def _capsule(pen: Pen, x: float, y: float, half: float, size: float) -> None:
-    """A tower with a round head."""
-    pen.polygon(x, y, [(-half, 0), (-half, -size), (half, -size), (half, 0)])
-    pen.ellipse(x, y - size / pen.tall, half, 1.2 * half)
-
-
-def _twins(pen: Pen, x: float, y: float, half: float, size: float) -> None:
-    """Two slim towers, joined by a bridge."""
-    for side, up in ((-1, 1.0), (1, 0.84)):
-        a, b = sorted((side * half, side * 0.25 * half))
-        pen.polygon(x, y, [(a, 0), (a, -up * size), (b, -(up - 0.06) * size), (b, 0)])
-    pen.polygon(
-        x,
-        y,
-        [(-half, -0.55 * size), (-half, -0.62 * size), (half, -0.62 * size), (half, -0.55 * size)],
-    )
-
-
-_FORMS = (_needle, _blade, _stack, _saucer, _capsule, _twins)
-
-
-def _lights(
-    sketch: Sketch,
-    x: float,
-    half: float,
-    size: float,
-    foot: float,
-    colour: Rgb,
-    distance: float,
-    light: Picture,
-) -> None:
+def _neon(town: _Town, x: float, half: float, size: float, colour: Rgb, distance: float) -> None:
     """A line of neon up the tower, or rows of lit windows across it."""
-    canvas = sketch.canvas
+    sketch, canvas, foot = town.sketch, town.sketch.canvas, town.foot
     strong = (1 if sketch.air.dark else 0.75) * (1 - 0.9 * distance)
+    up = size / canvas.tall
     if sketch.chance(0.5):
         low, high = sketch.between(0.05, 0.3), sketch.between(0.55, 0.8)
-        at = x + sketch.between(-0.3, 0.1) * half / canvas.wide
-        edge = 0.006 / canvas.wide
-        _shine(
-            sketch,
-            (
-                at - edge,
-                foot - high * size / canvas.tall,
-                at + edge,
-                foot - low * size / canvas.tall,
-            ),
-            colour,
-            strong,
-            light,
-        )
+        at, edge = x + sketch.between(-0.3, 0.1) * half / canvas.wide, 0.006 / canvas.wide
+        town.shine((at - edge, foot - high * up, at + edge, foot - low * up), colour, strong)
         return
     for i in range(sketch.several(3, 6)):
-        y = foot - (0.1 + 0.1 * i) * size / canvas.tall
-        inner = 0.5 * half * sketch.between(0.5, 1) / canvas.wide
-        _shine(sketch, (x - inner, y, x + inner, y + 0.011 / canvas.tall), colour, strong, light)
+        y, inner = foot - (0.1 + 0.1 * i) * up, 0.5 * half * sketch.between(0.5, 1) / canvas.wide
+        town.shine((x - inner, y, x + inner, y + 0.011 / canvas.tall), colour, strong)
 
 
-def _shine(
-    sketch: Sketch,
-    box: Box,
-    colour: Rgb,
-    strong: float,
-    light: Picture,
-) -> None:
-    """A lamp's tube: a bright box that also goes into the picture of lights."""
-    canvas = sketch.canvas
-    canvas.box(*box, mix(colour, rgb("#ffffff"), 0.25), strong)
-    columns = slice(max(0, round(box[0] * canvas.width)), max(0, round(box[2] * canvas.width)))
-    light[
-        max(0, round(box[1] * canvas.height)) : max(0, round(box[3] * canvas.height)), columns
-    ] = colour * strong
-
-
-def _fliers(sketch: Sketch, neon: list[Rgb], light: Picture) -> None:
+def _fliers(town: _Town) -> None:
     """Flying cars: a bright head and a fading trail, in one or two lanes."""
-    canvas = sketch.canvas
+    sketch, canvas = town.sketch, town.sketch.canvas
     for _ in range(sketch.several(1, 2)):
-        y, slope, colour = (
-            sketch.between(0.25, 0.55),
-            sketch.between(-0.12, 0.12),
-            choose(sketch.rng, neon),
-        )
+        y, slope = sketch.between(0.25, 0.55), sketch.between(-0.12, 0.12)
+        colour = choose(sketch.rng, town.neon)
         for _ in range(round(sketch.several(2, 4) * canvas.wide)):
             x = sketch.between(0.02, 0.95)
             at = y + slope * x
             canvas.ellipse(x - 0.028, at, 0.032, 0.005, colour, 0.5, 1.5)
             canvas.ellipse(x, at, 0.011, 0.008, rgb("#ffffff"), 0.95)
-            _shine(sketch, (x, at - 0.004, x + 0.01, at + 0.004), colour, 0.9, light)
+            town.shine((x, at - 0.004, x + 0.01, at + 0.004), colour, 0.9)
 
 
-def _platform(sketch: Sketch, foot: float, near: Rgb, neon: list[Rgb], light: Picture) -> Ground:
+def _deck(town: _Town) -> Ground:
     """A polished deck that mirrors the city, with lines of light towards the horizon."""
-    canvas, air = sketch.canvas, sketch.air
+    sketch, canvas, foot = town.sketch, town.sketch.canvas, town.foot
     paint_lake(sketch, foot, 1.0)
-    deck = air.lit(mix(near, rgb("#6c7490"), 0.35))
-    rows = canvas.rows((air.lit(near, 0.3), deck), foot, 1.0)
-    canvas.fill(canvas.below(np.full(canvas.width, foot, np.float32)), rows, 0.6)
-    colour, pen, at = choose(sketch.rng, neon), canvas.pen(), sketch.between(0.35, 0.65)
+    colour = sketch.air.lit(mix(town.near, rgb("#6c7490"), 0.35))
+    rows = canvas.rows((sketch.air.lit(town.near, 0.3), colour), foot, 1.0)
+    canvas.fill(canvas.below(np.full(canvas.width, foot, np.float32)), rows, 0.55)
+    neon, pen, at = choose(sketch.rng, town.neon), canvas.pen(), sketch.between(0.35, 0.65)
     for side in (-1, 1):
         x = at + side * sketch.between(0.35, 0.6)
-        pen.polygon(
-            0,
-            0,
-            [
-                ((at + 0.05 * side) * canvas.wide, foot * canvas.tall),
-                ((x - 0.012) * canvas.wide, 1.02 * canvas.tall),
-                ((x + 0.012) * canvas.wide, 1.02 * canvas.tall),
-            ],
-        )
+        corners = ((at + 0.05 * side, foot), (x - 0.012, 1.02), (x + 0.012, 1.02))
+        pen.polygon(0, 0, [(a * canvas.wide, b * canvas.tall) for a, b in corners])
     mask = pen.mask()
-    canvas.fill(mask, mix(colour, rgb("#ffffff"), 0.2), 0.8)
-    light += mask[..., None] * colour * np.float32(0.6)
-    _shine(sketch, (0, foot - 0.004, 1, foot + 0.006), colour, 0.7, light)
-    return Ground(foot + 0.05, 0.97, "ground")
+    canvas.fill(mask, mix(neon, rgb("#ffffff"), 0.2), 0.8)
+    town.lamps[:] = np.maximum(town.lamps, mask[..., None] * neon * np.float32(0.6))
+    town.shine((0, foot - 0.004, 1, foot + 0.006), neon, 0.7)
+    return Ground(foot + 0.04, 0.97, "ground")
 
 
-def _water(sketch: Sketch, foot: float, near: Rgb, neon: list[Rgb], light: Picture) -> Ground:
-    """A harbour that mirrors the lights."""
-    paint_lake(sketch, foot, 1.0)
-    _shine(sketch, (0, foot - 0.006, 1, foot + 0.004), choose(sketch.rng, neon), 0.5, light)
-    return Ground(foot + 0.08, 0.96, "water surface")
+def _harbour(town: _Town) -> Ground:
+    """Water that mirrors the lights."""
+    foot = town.foot
+    paint_lake(town.sketch, foot, 1.0)
+    town.shine((0, foot - 0.006, 1, foot + 0.004), choose(town.sketch.rng, town.neon), 0.5)
+    return Ground(foot + 0.05, 0.96, "water surface")

@@ -8,14 +8,15 @@ from flux1.training.mini.world.places.sketch import Sketch
 _BOW = ("#e8483c", "#f59a36", "#f7df4a", "#58b860", "#4a90e0", "#8a5cc8")
 
 
-def paint_sky(sketch: Sketch, horizon: float, clouds: bool = True) -> None:
+def paint_sky(sketch: Sketch, horizon: float, clouds: bool = True, rise: float = 0.0) -> None:
     """Fill the canvas with the sky of the setting; `horizon` is where the land begins. Painters
-    put the land over its lower part."""
+    put the land over its lower part. `rise` (in heights of the picture) is how far towers or trees
+    will stand above the horizon: a low sun stands among their tops, not behind their feet."""
     canvas, air = sketch.canvas, sketch.air
     canvas.pixels[:] = canvas.rows(air.sky, 0, max(horizon, 0.3))
     if not air.hidden:
         _stars(sketch, horizon)
-        _BODIES[air.light.body](sketch, horizon)
+        _BODIES[air.light.body](sketch, horizon, rise)
     if air.weather.name == "rainbow":
         _rainbow(sketch, horizon)
     if air.weather.name == "storm":
@@ -32,7 +33,7 @@ def _stars(sketch: Sketch, horizon: float) -> None:
         canvas.disc(x, y, size, rgb("#fff8e6"), sketch.between(0.55, 1), 1.4)
 
 
-def _sun(sketch: Sketch, horizon: float) -> None:
+def _sun(sketch: Sketch, horizon: float, rise: float) -> None:
     """A high sun: in a third of all days in the picture, else outside of it."""
     if sketch.chance(0.4):
         x, y = sketch.air.sun_x, sketch.between(0.1, 0.3) * horizon + 0.02
@@ -41,17 +42,17 @@ def _sun(sketch: Sketch, horizon: float) -> None:
         sketch.canvas.disc(x, y, r, rgb("#fff6cf"))
 
 
-def _low_sun(sketch: Sketch, horizon: float) -> None:
+def _low_sun(sketch: Sketch, horizon: float, rise: float) -> None:
     """A large sun near the horizon, and the warm light around it."""
     canvas, air = sketch.canvas, sketch.air
     r = sketch.between(0.075, 0.125)
-    y = horizon - sketch.between(-0.3, 1.6) * r / canvas.tall
+    y = horizon - sketch.between(-0.3, 1.6) * r / canvas.tall - rise * sketch.between(0.4, 1)
     canvas.glow(air.sun_x, y, 0.75, air.glow, 0.4, 0.4)
     canvas.glow(air.sun_x, y, 2.4 * r, rgb("#ffe9a8"), 0.55)
     canvas.disc(air.sun_x, y, r, mix(rgb("#fff0b4"), air.glow, 0.25))
 
 
-def _moon(sketch: Sketch, horizon: float) -> None:
+def _moon(sketch: Sketch, horizon: float, rise: float) -> None:
     canvas, r = sketch.canvas, sketch.between(0.06, 0.1)
     x, y = sketch.air.sun_x, sketch.between(0.18, 0.5) * horizon
     canvas.glow(x, y, 3.4 * r, rgb("#c6d8ff"), 0.5)
@@ -61,10 +62,10 @@ def _moon(sketch: Sketch, horizon: float) -> None:
         canvas.disc(*at, size * r, rgb("#e2dcc0"), 0.8, 1.5)
 
 
-def _no_body(sketch: Sketch, horizon: float) -> None:
+def _no_body(sketch: Sketch, horizon: float, rise: float) -> None:
     """Nothing shines in this sky; a moon may, in some nights."""
     if sketch.air.light.stars and sketch.chance(0.35):
-        _moon(sketch, horizon)
+        _moon(sketch, horizon, rise)
 
 
 _BODIES = {"sun": _sun, "low sun": _low_sun, "moon": _moon, None: _no_body}
@@ -81,7 +82,8 @@ def cloud_colours(sketch: Sketch) -> tuple[Rgb, Rgb]:
 def _clouds(sketch: Sketch, horizon: float) -> None:
     """None, a few puffs, or long bands of cloud."""
     count = sketch.several(3, 5) if sketch.air.hidden else sketch.several(0, 4)
-    form = _puff if sketch.chance(0.6) else _band
+    night = sketch.air.light.ambient < 0.6
+    form = _puff if sketch.chance(0.6) and not night else _band
     for _ in range(count):
         form(sketch, sketch.between(0, 1), sketch.between(0.12, 0.75) * horizon)
 
@@ -103,10 +105,11 @@ def _puff(sketch: Sketch, x: float, y: float) -> None:
 def _band(sketch: Sketch, x: float, y: float) -> None:
     """Long soft streaks, as in the evening."""
     top, _ = cloud_colours(sketch)
+    opacity = 0.5 if sketch.air.light.ambient > 0.6 else 0.22
     for _ in range(2):
         rx = sketch.between(0.2, 0.5)
         at = x + sketch.between(-0.1, 0.1), y + sketch.between(-0.02, 0.02)
-        sketch.canvas.ellipse(*at, rx, rx * sketch.between(0.035, 0.07), top, 0.5, 5.0)
+        sketch.canvas.ellipse(*at, rx, rx * sketch.between(0.035, 0.07), top, opacity, 5.0)
 
 
 def _rainbow(sketch: Sketch, horizon: float) -> None:

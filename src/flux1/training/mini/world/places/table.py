@@ -21,7 +21,7 @@ from flux1.training.mini.world.places import (
 )
 from flux1.training.mini.world.places.air import make_air
 from flux1.training.mini.world.places.canvas import Canvas
-from flux1.training.mini.world.places.colours import BACKGROUND_COLOURS
+from flux1.training.mini.world.places.colours import BACKGROUND_COLOURS, rgb
 from flux1.training.mini.world.places.lights import LIGHTS
 from flux1.training.mini.world.places.setting import Backdrop, Ground, Lighting, Setting
 from flux1.training.mini.world.places.sketch import Sketch
@@ -226,13 +226,23 @@ def backdrop(setting: Setting, width: int, height: int) -> Backdrop:
 
 
 def in_front(setting: Setting, pixels: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
-    """The finished scene with what lies before it: rain, snow or fog."""
+    """The finished scene with what lies before it: rain, snow or fog, and the dark corners of
+    candle light."""
     height, width = pixels.shape[:2]
     canvas = Canvas(width, height)
     canvas.pixels[:] = pixels
-    level = LIGHTS[setting.light].ambient * WEATHERS[setting.weather].dim
-    WEATHERS[setting.weather].before(canvas, _chance(setting, "front"), level)
+    light, weather = LIGHTS[setting.light], WEATHERS[setting.weather]
+    shine = rgb(light.things) * np.float32(min(1.0, 0.45 + light.ambient) * weather.dim)
+    weather.before(canvas, _chance(setting, "front"), shine)
+    if light.corners:
+        _darken_corners(canvas, light.corners)
     return canvas.pixels
+
+
+def _darken_corners(canvas: Canvas, strength: float) -> None:
+    """Let the light fall off towards the corners, as that of a candle does."""
+    x, y = 2 * canvas.x[None] - 1, 2 * canvas.y[:, None] - 1
+    canvas.pixels *= (1 - np.float32(strength) * (x * x + y * y) / 2)[..., None]
 
 
 def _chance(setting: Setting, part: str) -> np.random.Generator:

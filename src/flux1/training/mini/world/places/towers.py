@@ -82,8 +82,8 @@ def paint_windows(
     pane_x, pane_y = step_x // 2 + 1, step_y // 2 + 1
     last = round(foot * canvas.height)
     for tower in row:
-        share, lamps = sketch.between(0.15, 0.6), [rgb(choose(sketch.rng, LAMPS)) for _ in range(2)]
-        pane = air.lit(mix(tower.colour * 0.72, air.sky[0], 0.25), distance)
+        share, lamps = sketch.between(0.3, 0.8), [rgb(choose(sketch.rng, LAMPS)) for _ in range(2)]
+        pane = air.lit(mix(tower.colour * 0.6, air.sky[0] * air.tint, 0.3), distance)
         count = (tower.right - tower.left - 4) // step_x
         start = tower.left + (tower.right - tower.left - count * step_x + step_x - pane_x) // 2
         for y in range(tower.top + 5, last - pane_y, step_y):

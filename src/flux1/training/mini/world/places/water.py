@@ -7,24 +7,32 @@ from flux1.training.mini.world.places.sketch import Sketch
 
 
 def paint_lake(sketch: Sketch, top: float, bottom: float) -> None:
-    """Still water between two heights: what stands above it, mirrored and darkened."""
+    """Still water between two heights: what stands above it, mirrored, smeared downwards as wet
+    ground and ripples do, and darkened."""
     canvas, air = sketch.canvas, sketch.air
     first, last = round(top * canvas.height), round(bottom * canvas.height)
     deep = air.lit(rgb("#2f6f9c"), 0.25)
     rows = canvas.rows((mix(air.sky[-1], deep, 0.35), deep), top, max(bottom, top + 0.15))
     count = min(last + 8, canvas.height) - first
-    mirrored = canvas.pixels[first - count : first][::-1]
-    ripple = np.round(1.5 * np.sin(np.arange(count) * 0.9)).astype(int)
-    rolled = np.stack([np.roll(line, int(s), 0) for line, s in zip(mirrored, ripple, strict=True)])
-    canvas.pixels[first : first + count] = mix(rolled, rows[first : first + count], 0.45)
+    smear = max(2, round(0.045 * canvas.unit))
+    above = canvas.pixels[max(0, first - count - smear) : first][::-1]
+    above = np.concatenate([np.repeat(above[:1], smear, 0), above, np.repeat(above[-1:], smear, 0)])
+    sums = np.cumsum(above, axis=0, dtype=np.float32)
+    mirrored = (sums[smear : smear + count] - sums[:count]) / np.float32(smear)
+    canvas.pixels[first : first + count] = mix(mirrored, rows[first : first + count], 0.4)
 
 
 def paint_sea(sketch: Sketch, top: float, colour: Rgb, shallow: Rgb | None = None) -> None:
     """Open water from its horizon down to the foot of the picture, `shallow` at the foot."""
     canvas, air = sketch.canvas, sketch.air
-    far = mix(air.lit(colour, 0.2), air.sky[-1], 0.4)
+    mirror = 0.35 if air.light.name == "day" else 0.7
     near = air.lit(shallow if shallow is not None else colour * np.float32(0.8))
-    rows = canvas.rows((far, air.lit(colour, 0.05), near), top, 1.0)
+    colours = (
+        mix(air.lit(colour, 0.2), air.sky[-1], mirror + 0.1),
+        mix(air.lit(colour, 0.05), air.sky[1], 0.7 * mirror),
+        mix(near, air.sky[0], 0.6 * mirror),
+    )
+    rows = canvas.rows(colours, top, 1.0)
     mask = np.clip((canvas.y - np.float32(top)) * canvas.height + 0.5, 0, 1)
     canvas.fill(mask[:, None] * np.ones_like(canvas.x)[None], rows)
     _waves(sketch, top)
@@ -53,7 +61,7 @@ def _sun_path(sketch: Sketch, top: float) -> None:
     if air.hidden or air.light.body not in ("low sun", "moon"):
         return
     colour = mix(air.glow, rgb("#fff4cc"), 0.4)
-    canvas.glow(air.sun_x, top, 0.22, air.glow, 0.3, 0.35)
+    canvas.glow(air.sun_x, top + 0.04, 0.3, air.glow, 0.3, 0.1)
     for i in range(11):
         at = (i + 0.3) / 11
         y, wide = top + at**1.3 * (1 - top) * 0.9, sketch.between(0.5, 1) * (0.045 + 0.06 * at)

@@ -6,39 +6,39 @@ from dataclasses import dataclass
 import numpy as np
 
 from flux1.training.mini.world.places.canvas import Canvas
-from flux1.training.mini.world.places.colours import rgb
+from flux1.training.mini.world.places.colours import Rgb, mix, rgb
 
 
-def _nothing(canvas: Canvas, rng: np.random.Generator, level: float) -> None:
+def _nothing(canvas: Canvas, rng: np.random.Generator, light: Rgb) -> None:
     """Clear weather hides nothing."""
 
 
-def _rain(canvas: Canvas, rng: np.random.Generator, level: float) -> None:
+def _rain(canvas: Canvas, rng: np.random.Generator, light: Rgb) -> None:
     """Slanted streaks, all one way, long and few enough to be learnt."""
     pen, slant = canvas.pen(), rng.uniform(-0.3, 0.3)
     for _ in range(int(rng.integers(34, 56) * canvas.wide * canvas.tall)):
         x, y, length = rng.uniform(-0.1, 1.1), rng.uniform(-0.1, 1), rng.uniform(0.05, 0.1)
         end = (x + slant * length / canvas.wide, y + length / canvas.tall)
         pen.line([(x, y), end], 0.0065, rng.uniform(0.5, 1))
-    canvas.fill(pen.mask(), rgb("#dbe8f4"), 0.3 + 0.3 * level)
+    canvas.fill(pen.mask(), rgb("#e6f0fa") * light, 0.55)
 
 
-def _snow(canvas: Canvas, rng: np.random.Generator, level: float) -> None:
+def _snow(canvas: Canvas, rng: np.random.Generator, light: Rgb) -> None:
     """Flakes: many small and far, a few large and near."""
-    white = rgb("#ffffff")
+    white = mix(rgb("#ffffff") * light, rgb("#ffffff"), 0.5)
     for _ in range(int(rng.integers(36, 60) * canvas.wide * canvas.tall)):
-        r = choose_size(rng)
+        r = _flake(rng)
         canvas.disc(rng.uniform(0, 1), rng.uniform(0, 1), r, white, rng.uniform(0.65, 0.95), 1.5)
 
 
-def choose_size(rng: np.random.Generator) -> float:
+def _flake(rng: np.random.Generator) -> float:
     """Radius of a snowflake, in shorter sides: most are small."""
     return float(0.0065 + 0.009 * rng.uniform(0, 1) ** 3)
 
 
-def _fog(canvas: Canvas, rng: np.random.Generator, level: float) -> None:
+def _fog(canvas: Canvas, rng: np.random.Generator, light: Rgb) -> None:
     """Two or three soft banks, thickest low in the picture."""
-    colour = rgb("#e6eaee") * np.float32(0.35 + 0.65 * level)
+    colour = rgb("#e8ecf0") * light
     veil = np.clip(0.12 + 0.25 * canvas.y, 0, 1)[:, None] * np.ones_like(canvas.x)[None]
     for _ in range(3):
         at, deep = rng.uniform(0.45, 0.95), rng.uniform(0.06, 0.14)
@@ -57,7 +57,7 @@ class WeatherRow:
     phrases: tuple[str, ...]
     nouns: tuple[str, ...]
     lights: tuple[str, ...]
-    before: Callable[[Canvas, np.random.Generator, float], None] = _nothing
+    before: Callable[[Canvas, np.random.Generator, Rgb], None] = _nothing
     overcast: float = 0.0
     dim: float = 1.0
     haze: float = 0.0
