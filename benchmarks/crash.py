@@ -10,8 +10,6 @@ picture that opens, one row of usage.
 import io
 import json
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,26 +20,9 @@ import httpx2
 import typer
 from PIL import Image
 
-import machine
 from flux1.settings import ServerSettings
 from flux1.store.open import open_store
-
-
-def start(data: Path, model: str) -> tuple[subprocess.Popen, str]:
-    """A server on a free port; returns once it answers."""
-    command = [sys.executable, "-m", "flux1", "serve", "--model", model, "--data", str(data)]
-    process = subprocess.Popen(
-        [*command, "--port", "0", "--json", "--device", "cpu"],
-        stdout=subprocess.PIPE,
-        stderr=(data / "server.log").open("a"),
-        text=True,
-        env=machine.environment(FLUX1_CONCURRENCY="1000", FLUX1_REQUESTS_PER_MINUTE="10000"),
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise SystemExit(f"the server did not start:\n{(data / 'server.log').read_text()[-2000:]}")
-    return process, json.loads(line)["base_url"]
+from measure.processes import Server, start_server
 
 
 def post(base: str, model: str, headers: dict[str, str], number: int) -> str | None:
@@ -71,27 +52,30 @@ def main(
         _, secret = store.keys.create(account.id, "crash")
         headers = {"x-key": secret}
         waiting, accepted = list(range(jobs)), {}
-        process, base = start(data, model)
+
+        def start() -> Server:
+            return start_server(data, "--model", model, "--device", "cpu")
+
+        server = start()
         for kill in range(kills):
             share = -(-len(waiting) // max(1, kills - kill))
             for number in waiting[:share]:
-                job = post(base, model, headers, number)
+                job = post(server.base_url, model, headers, number)
                 if job is not None:
                     accepted[number] = job
             waiting = [n for n in waiting if n not in accepted]
             time.sleep(rng.uniform(0, 0.3))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            process, base = start(data, model)
+            server.stop(kill=True)
+            server = start()
         for number in waiting:
-            accepted[number] = post(base, model, headers, number)
+            accepted[number] = post(server.base_url, model, headers, number)
+        deadline = time.monotonic() + 120
         try:
             pictures = [
-                settled(base, headers, job, time.monotonic() + 120) for job in accepted.values()
+                settled(server.base_url, headers, job, deadline) for job in accepted.values()
             ]
         finally:
-            process.terminate()
-            process.wait()
+            server.stop()
         rows = store.jobs.search(account_id=account.id, limit=10 * jobs)
         used = store.usage.today(account.id)
         store.database.close()

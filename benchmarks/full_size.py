@@ -30,7 +30,6 @@ import typer
 from rich.progress import Progress
 from torch import Tensor, nn
 
-import machine
 from flux1.errors import Flux1Error
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
@@ -42,6 +41,8 @@ from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.files.safetensors import write_json
 from flux1.weights.files.write import Form, Pending, write_safetensors
 from flux1.weights.save import transformers_clip_config, transformers_t5_config
+from measure.machine import about
+from measure.results import RESULTS, Label, Out, result_path, write_result
 
 PROMPT = "a red fox on a blue background"
 TRANSFORMER = "flux1-dev.safetensors"
@@ -270,17 +271,9 @@ def read_once(file: Path) -> float:
     return seconds
 
 
-def keep(result: dict[str, Any], out: Path) -> None:
-    out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in result.items() if key != "machine"}, indent=1))
-    print(out)
-
-
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 MORE = {"allow_extra_args": True, "ignore_unknown_options": True}
 Folder = Annotated[Path, typer.Argument(help="Where the model is, or will be.")]
-Out = Annotated[Path | None, typer.Option(help="The result's file.", show_default="in results/")]
-Label = Annotated[str, typer.Option(help="Added to the result file's name.")]
 
 
 @app.command()
@@ -318,11 +311,11 @@ def draw(
     steps: Annotated[int, typer.Option(help="Two or more: the first is not timed.")] = 4,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT.")] = "256x256",
     label: Label = "",
-    out: Out = None,
+    out: Out = RESULTS,
 ) -> None:
     """Draw with `flux1 generate` and whatever options follow; write what it took to results/."""
     transformer = model / TRANSFORMER if model.is_dir() else model
-    about = machine.about()
+    machine = about()
     once = read_once(transformer)
     with tempfile.TemporaryDirectory() as folder:
         picture = str(Path(folder) / "picture.png")
@@ -331,7 +324,6 @@ def draw(
     step = told["timings"]["step_s"]
     file_bytes = transformer.stat().st_size
     result = {
-        "machine": about,
         "file": {"name": transformer.name, "bytes": file_bytes},
         "options": context.args,
         "size": size,
@@ -344,7 +336,8 @@ def draw(
         "timings": told["timings"],
         **asdict(took),
     }
-    keep(result, out or machine.result_path("full-size-draw", label or transformer.stem))
+    print(json.dumps(result, indent=1))
+    write_result(result_path("full-size-draw", label or transformer.stem, out), machine, result)
 
 
 @app.command(context_settings=MORE)
@@ -357,24 +350,24 @@ def convert(
         Path | None, typer.Option(help="What to write.", show_default="FOLDER/Q4_0.gguf")
     ] = None,
     label: Label = "",
-    out: Out = None,
+    out: Out = RESULTS,
 ) -> None:
     """Convert the transformer with `flux1 convert`; write what it took to results/."""
     suffix = ".gguf" if to == "gguf" else ".safetensors"
     target = place or folder / f"{dtype.upper()}{suffix}"
-    about, source = machine.about(), folder / TRANSFORMER
+    machine, source = about(), folder / TRANSFORMER
     forget(source)
     words = ["convert", str(source), str(target), "--to", to, "--dtype", dtype, "--force"]
     took, told = run([*words, *context.args])
     result = {
-        "machine": about,
         "file": {"name": source.name, "bytes": source.stat().st_size},
         "written": {"name": target.name, "bytes": told["bytes"], "tensors": told["tensors"]},
         "options": context.args,
         "mb_per_s": round(source.stat().st_size / 1e6 / took.seconds, 1),
         **asdict(took),
     }
-    keep(result, out or machine.result_path("full-size-convert", label or dtype))
+    print(json.dumps(result, indent=1))
+    write_result(result_path("full-size-convert", label or dtype, out), machine, result)
 
 
 if __name__ == "__main__":

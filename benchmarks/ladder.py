@@ -21,7 +21,6 @@ from typing import Annotated
 
 import typer
 
-import machine
 from adherence.cases import SETS, Case, cases_of
 from adherence.climb import climb
 from adherence.guidance import sweep
@@ -29,6 +28,8 @@ from adherence.painters import Model, Size, Truth, facts
 from adherence.run import workers
 from adherence.scores import CATEGORIES
 from flux1.errors import Flux1Error, RequestError, nearest
+from measure.machine import about
+from measure.results import RESULTS, Label, Out, result_path
 
 SWEPT = 20  # prompts of each category, where guidances are compared
 MODEL = "NAME_OR_FOLDER[:label=TEXT][:steps=N][:guidance=W][:true_cfg=W][:solver=NAME], repeatable."
@@ -42,13 +43,13 @@ def main(
     processes: Annotated[int, typer.Option(min=1, help="So many share the drawing.")] = 1,
     guidances: Annotated[str | None, typer.Option(help="Scales, for example 1,2,3.5,5,7.")] = None,
     sprites: Annotated[Path | None, typer.Option(help="sprites.npz: read the truth too.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the result files.")] = machine.RESULTS,
-    label: Annotated[str, typer.Option(help="Added to the result files' name.")] = "",
+    out: Out = RESULTS,
+    label: Label = "",
 ) -> None:
     """Draw every prompt with every model, read the pictures, print and write what is right."""
     try:
         models = _models(model or ["flux-mini"], _size(size))
-        told = machine.about()
+        told = about()
         hardware = told["accelerator"] or f"{told['processor']}, threads: {told['threads']}"
         with workers(processes) as each:
             if guidances is None:
@@ -62,7 +63,7 @@ def main(
         raise SystemExit(str(error)) from None
     for table in report.tables:
         table.show()
-    path = machine.result_path("ladder" if guidances is None else "guidance", label, out)
+    path = result_path("ladder" if guidances is None else "guidance", label, out)
     report.write(path, {"machine": told, "size": size, "processes": processes})
     print(f"written: {path} and, beside it, .jsonl, .md and .png")
 

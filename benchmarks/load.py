@@ -10,8 +10,6 @@ import asyncio
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -23,9 +21,11 @@ import httpx2
 import openai
 import typer
 
-import machine
 from flux1.settings import ServerSettings
 from flux1.store.open import open_store
+from measure.machine import about
+from measure.processes import resident_mib, served
+from measure.results import RESULTS, Label, Out, result_path, write_result
 
 WEIGHTS = {"one": 1.0, "another": 1.0, "double": 2.0}
 SIZES = {"128x128": 16, "256x256": 64, "512x512": 256}  # image tokens
@@ -51,7 +51,7 @@ def mixture(rng: random.Random) -> dict:
     return {"size": size, "steps": rng.choice((8, 12, 20, 24)), "guidance": rng.choice((1, 2, 3))}
 
 
-async def ask(client: openai.AsyncOpenAI, account: str, rng: random.Random) -> Drawn:
+async def ask(client: openai.AsyncOpenAI, model: str, account: str, rng: random.Random) -> Drawn:
     wanted, began = mixture(rng), time.monotonic()
     rows = 1 if wanted["guidance"] == 1 else 2
     work = (SIZES[wanted["size"]] + TEXT_TOKENS) * wanted["steps"] * rows
@@ -59,7 +59,7 @@ async def ask(client: openai.AsyncOpenAI, account: str, rng: random.Random) -> D
     error = None
     try:
         answer = await client.images.generate(
-            model="flux-mini", prompt=f"a fox {rng.random():.3f}", size=wanted["size"],
+            model=model, prompt=f"a fox {rng.random():.3f}", size=wanted["size"],
             extra_body=extra,
         )  # fmt: skip
         if not answer.data or not answer.data[0].b64_json:
@@ -71,22 +71,28 @@ async def ask(client: openai.AsyncOpenAI, account: str, rng: random.Random) -> D
 
 
 async def crowd(
-    base: str, keys: dict[str, str], clients: int, seconds: float
+    base: str, model: str, keys: dict[str, str], clients: int, seconds: float
 ) -> tuple[list[Drawn], float]:
-    """`clients` that ask again as soon as they are answered; only what ended in time counts."""
+    """`clients` that ask again as soon as they are answered, for so many seconds, or until each has
+    its first answer if that takes longer; what ended in that time, and the time."""
     drawn: list[Drawn] = []
-    began = time.monotonic()
-    accounts = list(keys)
+    firsts: list[float] = []
+    accounts, began = list(keys), time.monotonic()
 
     async def one(number: int) -> None:
         account, rng = accounts[number % len(accounts)], random.Random(number)
-        client = openai.AsyncOpenAI(base_url=base, api_key=keys[account], max_retries=0)
-        async with client:
+        async with openai.AsyncOpenAI(
+            base_url=base, api_key=keys[account], max_retries=0
+        ) as client:
+            first = await ask(client, model, account, rng)
+            drawn.append(first)
+            firsts.append(first.ended - began)
             while time.monotonic() - began < seconds:
-                drawn.append(await ask(client, account, rng))
+                drawn.append(await ask(client, model, account, rng))
 
     await asyncio.gather(*(one(number) for number in range(clients)))
-    return [d for d in drawn if d.error or d.ended - began <= seconds], seconds
+    period = max(seconds, *firsts)
+    return [d for d in drawn if d.error or d.ended - began <= period], period
 
 
 def report(drawn: list[Drawn], seconds: float) -> dict:
@@ -121,62 +127,54 @@ def shares(drawn: list[Drawn]) -> dict:
     }
 
 
+def accounts(data: Path) -> dict[str, str]:
+    """A key of each account, in a fresh data folder."""
+    store, keys = open_store(ServerSettings(data=data)), {}
+    for account, weight in WEIGHTS.items():
+        made = store.accounts.register(f"{account}@example.com", "only for this run")
+        store.accounts.set_weight(made.id, weight)
+        _, keys[account] = store.keys.create(made.id, "load")
+    store.database.close()
+    return keys
+
+
 def main(
     seconds: Annotated[float, typer.Option(help="Of the crowd.")] = 180.0,
     alone_seconds: Annotated[float, typer.Option(help="Of one client alone.")] = 60.0,
     clients: Annotated[int, typer.Option(help="At once.")] = 32,
-    label: Annotated[str, typer.Option(help="Added to the result file's name.")] = "",
+    model: Annotated[str, typer.Option(help="What is served.")] = "flux-mini",
+    label: Label = "",
+    out: Out = RESULTS,
 ) -> None:
     """Serve, ask alone, ask in a crowd, write what was seen."""
+    machine = about()
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        store = open_store(ServerSettings(data=data))
-        keys = {}
-        for account, weight in WEIGHTS.items():
-            made = store.accounts.register(f"{account}@example.com", "only for this run")
-            store.accounts.set_weight(made.id, weight)
-            _, keys[account] = store.keys.create(made.id, "load")
-        store.database.close()
-        command = [sys.executable, "-m", "flux1", "serve", "--data", folder, "--port", "0"]
-        began = time.monotonic()
-        server = subprocess.Popen(
-            [*command, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=(data / "server.log").open("w"),
-            text=True,
-            env=machine.environment(FLUX1_REQUESTS_PER_MINUTE="100000", FLUX1_CONCURRENCY="1000"),
-        )
-        assert server.stdout is not None
-        base = json.loads(server.stdout.readline())["base_url"]
-        ready_s = time.monotonic() - began
-        idle_mib = machine.resident_mib(server.pid)
-        try:
-            warm = {"one": keys["one"]}
-            asyncio.run(crowd(base, warm, 1, 3))
-            alone, alone_s = asyncio.run(crowd(base, warm, 1, alone_seconds))
-            many, many_s = asyncio.run(crowd(base, keys, clients, seconds))
+        keys = accounts(Path(folder))
+        with served(Path(folder), "--model", model) as server:
+            idle_mib = resident_mib(server.process.pid)
+            base, warm = server.base_url, {"one": keys["one"]}
+            asyncio.run(crowd(base, model, warm, 1, min(3.0, alone_seconds)))
+            alone = asyncio.run(crowd(base, model, warm, 1, alone_seconds))
+            many = asyncio.run(crowd(base, model, keys, clients, seconds))
             metrics = httpx2.get(base.removesuffix("/v1") + "/metrics").text
-            peak_mib = machine.resident_mib(server.pid)
-        finally:
-            server.terminate()
-            server.wait()
-    one, crowded = report(alone, alone_s), report(many, many_s)
+            peak_mib = resident_mib(server.process.pid)
+    one, crowded = report(*alone), report(*many)
     gain = crowded["token_evaluations_per_s"] / one["token_evaluations_per_s"]
-    result = {
-        "machine": machine.about(),
-        "ready_s": round(ready_s, 2),
+    figures = {
+        "model": model,
+        "ready_s": round(server.ready_s, 2),
         "idle_mib": idle_mib,
         "after_load_mib": peak_mib,
         "clients": clients,
         "one_at_a_time": one,
         "crowd": crowded,
         "throughput_gain": round(gain, 3),
-        "shares": shares(many),
-        "metrics": [line for line in metrics.splitlines() if line.startswith("flux1_")][:40],
-        "drawn": [asdict(d) for d in many if d.error][:20],
+        "shares": shares(many[0]),
+        "drawn": [asdict(d) for d in many[0] if d.error][:20],
     }
-    print(json.dumps({k: v for k, v in result.items() if k != "metrics"}, indent=1))
-    machine.result_path("load", label).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+    figures["metrics"] = [line for line in metrics.splitlines() if line.startswith("flux1_")][:40]
+    write_result(result_path("load", label, out), machine, figures)
 
 
 if __name__ == "__main__":

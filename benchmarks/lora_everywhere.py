@@ -16,21 +16,15 @@ Of a quantised base, diffusers gets the numbers that it stands for: its own GGUF
 FLUX.1's widths alone.
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from runpy import run_path
+from typing import Annotated
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    FluxTransformer2DModel,
-)
-from diffusers import FluxPipeline as DiffusersPipeline
+import typer
 from PIL import Image, ImageChops
 from rich.console import Console
 from torch import Tensor
@@ -39,7 +33,7 @@ from flux1 import FluxPipeline
 from flux1.model.stored import StoredLinear
 from flux1.model.transformer import Transformer
 from flux1.pipeline.advance import advance
-from flux1.request import make_request
+from flux1.request import ImageRequest, make_request
 from flux1.training.distributed import ALONE
 from flux1.training.finetune.run import Finetune
 from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
@@ -49,9 +43,10 @@ from flux1.weights.lora.read import merge_lora, read_lora
 from flux1.weights.model_files import Source
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization
-from flux1.weights.save import save_diffusers
 from flux1.weights.sources import locate
-from machine import about, result_path
+from measure.machine import Threads, about, use_threads
+from measure.results import RESULTS, Label, Out, result_path, write_result
+from twins import diffusers_autoencoder, diffusers_pipeline, diffusers_transformer
 
 ZORB = run_path(str(Path(__file__).parents[1] / "examples" / "draw_zorb.py"))
 RANK, ALPHA, CPU = 8, 24.0, torch.device("cpu")
@@ -90,14 +85,28 @@ def learn(base: Base, model: str, pictures: Path, out: Path, steps: int) -> Path
     return made
 
 
-def latents(pipe: FluxPipeline, loras: Sequence[str] = ()) -> list[Tensor]:
-    """Of each prompt, its number the seed, as the model draws by default."""
+@dataclass(frozen=True)
+class Drawing:
+    """How the pictures are drawn; None is the model's own default."""
+
+    side: int | None = None
+    steps: int | None = None
+
+    def requests(self, pipe: FluxPipeline, loras: Sequence[str] = ()) -> list[ImageRequest]:
+        """One of each prompt, its number the seed."""
+        sizes = {"width": self.side, "height": self.side, "steps": self.steps}
+        return [
+            make_request(pipe.variant, prompt, seed=seed, loras=loras, **sizes)
+            for seed, prompt in enumerate(PROMPTS)
+        ]
+
+
+def latents(pipe: FluxPipeline, drawing: Drawing, loras: Sequence[str] = ()) -> list[Tensor]:
     found = []
-    for seed, prompt in enumerate(PROMPTS):
-        request = make_request(pipe.variant, prompt, seed=seed, loras=loras)
+    for request in drawing.requests(pipe, loras):
         for file in loras:
             pipe.load_lora(file)
-        job = pipe.start(request, seed)
+        job = pipe.start(request, request.seed)
         while not job.done:
             advance([job], pipe.transformer)
         found.append(job.x)
@@ -105,24 +114,19 @@ def latents(pipe: FluxPipeline, loras: Sequence[str] = ()) -> list[Tensor]:
 
 
 def diffusers_latents(
-    pipe: FluxPipeline, transformer: FluxTransformer2DModel, vae: Path, file: Path
+    pipe: FluxPipeline, drawing: Drawing, plain: Transformer, file: Path
 ) -> list[Tensor]:
-    theirs = DiffusersPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(
-            shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15
-        ),
-        vae=AutoencoderKL.from_pretrained(vae), text_encoder=None, tokenizer=None,
-        text_encoder_2=None, tokenizer_2=None, transformer=transformer,
-    )  # fmt: skip
-    theirs.set_progress_bar_config(disable=True)
+    """The same of diffusers' pipeline, with the numbers of this network and the LoRA's file."""
+    twins = diffusers_transformer(plain), diffusers_autoencoder(pipe.autoencoder)
+    theirs = diffusers_pipeline(*twins)
     theirs.load_lora_weights(str(file))
     found = []
-    for seed, prompt in enumerate(PROMPTS):
-        request, words = make_request(pipe.variant, prompt, seed=seed), pipe.encode(prompt)
+    for request in drawing.requests(pipe):
+        words, noise = pipe.encode(request.prompt), pipe.start(request, request.seed).x
         drawn = theirs(
             prompt_embeds=words.txt[None], pooled_prompt_embeds=words.pooled[None],
             guidance_scale=request.guidance, num_inference_steps=request.steps,
-            width=request.width, height=request.height, latents=pipe.start(request, seed).x[None],
+            width=request.width, height=request.height, latents=noise[None],
             output_type="latent",
         )  # fmt: skip
         found.append(drawn.images[0])
@@ -149,12 +153,14 @@ def merged(network: Transformer, file: Path) -> Transformer:
     return plain
 
 
-def compared(pipe: FluxPipeline, one: list[Tensor], other: list[Tensor]) -> dict[str, float]:
+def compared(
+    pipe: FluxPipeline, drawing: Drawing, one: list[Tensor], other: list[Tensor]
+) -> dict[str, float]:
     """The greatest differences: of latents, and of pictures in 255 levels."""
-    requests = [make_request(pipe.variant, prompt, seed=0) for prompt in PROMPTS]
 
     def shown(tokens: list[Tensor]) -> list[Image.Image]:
-        return [pipe.decode(x, request) for x, request in zip(tokens, requests, strict=True)]
+        pairs = zip(tokens, drawing.requests(pipe), strict=True)
+        return [pipe.decode(x, request) for x, request in pairs]
 
     levels = [
         max(high for _, high in ImageChops.difference(a, b).getextrema())
@@ -164,58 +170,57 @@ def compared(pipe: FluxPipeline, one: list[Tensor], other: list[Tensor]) -> dict
     return {"latents": max(apart), "levels": max(levels)}
 
 
-def measured(name: str, base: Base, model: str, folder: Path, steps: int) -> dict:
-    file = learn(base, model, folder / "pictures", folder / name, steps)
+def measured(
+    base: Base, model: str, pictures: Path, out: Path, steps: int, drawing: Drawing
+) -> dict[str, dict[str, float]]:
+    """Train a LoRA on this base; how far its pictures are from the others' and from the base's."""
+    file = learn(base, model, pictures, out, steps)
     pipe = FluxPipeline.from_pretrained(model)
     path = base.file or base.source(model).files.transformer
     network = load_transformer(
         path, pipe.variant.transformer, torch.float32, CPU, base.keep, base.quantize
     )
-    plain, vae = folder / f"{name}-diffusers", folder / "vae"
-    save_diffusers(decoded(network), plain)
-    save_diffusers(pipe.autoencoder, vae)
-    theirs = FluxTransformer2DModel.from_pretrained(plain)
-    beside = replace(pipe, transformer=network)
-    here = latents(beside, [str(file)])
-    found = {
-        "diffusers": compared(pipe, here, diffusers_latents(pipe, theirs, vae, file)),
-        "merged": compared(pipe, here, latents(replace(pipe, transformer=merged(network, file)))),
-        "without_the_lora": compared(pipe, here, latents(replace(pipe, transformer=network))),
+    here = latents(replace(pipe, transformer=network), drawing, [str(file)])
+    others = {
+        "diffusers": diffusers_latents(pipe, drawing, decoded(network), file),
+        "merged": latents(replace(pipe, transformer=merged(network, file)), drawing),
+        "without_the_lora": latents(replace(pipe, transformer=network), drawing),
     }
-    print(name, found)
-    return found
+    return {name: compared(pipe, drawing, here, other) for name, other in others.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="flux-mini")
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+def main(
+    model: Annotated[str, typer.Option(help="What the LoRAs are of.")] = "flux-mini",
+    steps: Annotated[int, typer.Option(min=1, help="That each LoRA learns.")] = 40,
+    side: Annotated[int | None, typer.Option(help="Of the pictures; else the model's.")] = None,
+    sampling_steps: Annotated[int | None, typer.Option(help="Else the model's.")] = None,
+    threads: Threads = 2,
+    label: Label = "",
+    out: Out = RESULTS,
+) -> None:
+    """Train a LoRA on each base, draw with it everywhere, write how far the pictures are apart."""
+    use_threads(threads)
     machine = about()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         ZORB["write"](folder / "pictures")
         gguf = folder / "transformer.gguf"
-        plan_conversion(asked.model, gguf, "gguf", "q8_0").write()
+        plan_conversion(model, gguf, "gguf", "q8_0").write()
         bases = {
             "plain": Base(),
             "gguf": Base(gguf, keep="packed"),
             "int8": Base(quantize="int8"),
         }
-        result = {
-            "machine": machine, "model": asked.model, "steps": asked.steps, "rank": RANK,
-            "alpha": ALPHA, "prompts": PROMPTS,
-            "apart": {
-                name: measured(name, base, asked.model, folder, asked.steps)
-                for name, base in bases.items()
-            },
-        }  # fmt: skip
-    path = result_path("lora-everywhere")
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(path)
+        drawing, apart = Drawing(side, sampling_steps), {}
+        for name, base in bases.items():
+            apart[name] = measured(base, model, folder / "pictures", folder / name, steps, drawing)
+            print(name, apart[name])
+    figures = {
+        "model": model, "steps": steps, "rank": RANK, "alpha": ALPHA, "prompts": PROMPTS,
+        "apart": apart,
+    }  # fmt: skip
+    write_result(result_path("lora-everywhere", label, out), machine, figures)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

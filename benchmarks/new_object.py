@@ -14,19 +14,20 @@ way are true pictures of the zorb (the ceiling) and what the model draws without
 floor).
 """
 
-import argparse
-import json
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from runpy import run_path
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import typer
 from PIL import Image
 
 from adherence.judge import Judge
@@ -37,7 +38,8 @@ from flux1.events import Finished
 from flux1.request import make_request
 from flux1.training.mini.vocabulary import COLOURS
 from flux1.training.objective import sheet
-from machine import about, environment, result_path
+from measure.machine import Threads, about, use_threads
+from measure.results import RESULTS, Label, Out, result_path, write_result
 
 ZORB = run_path(str(Path(__file__).parents[1] / "examples" / "draw_zorb.py"))
 NAME, SIDE = ZORB["NAME"], 128  # pixels at which a picture is looked through
@@ -147,7 +149,7 @@ def judged(scene: Scene, picture: Image.Image, judge: Judge) -> dict:
     return found | {"right": all(told)}
 
 
-def measured(pictures: list[Image.Image], scenes: tuple[Scene, ...] = SCENES) -> dict:
+def measured(pictures: list[Image.Image], scenes: Sequence[Scene]) -> dict:
     """Of pictures of the scenes, in order: right and all of each kind, and each picture's row."""
     judge = Judge.open()
     rows = [judged(scene, one, judge) for scene, one in zip(scenes, pictures, strict=True)]
@@ -163,14 +165,14 @@ def measured(pictures: list[Image.Image], scenes: tuple[Scene, ...] = SCENES) ->
     }
 
 
-def truth() -> dict:
+def truth(scenes: Sequence[Scene]) -> dict:
     """True pictures of the zorb alone; of pairs, the judge's own page tells."""
     rng, rgb = np.random.default_rng(1), {colour.name: colour.rgb for colour in COLOURS}
-    alone = tuple(scene for scene in SCENES if scene.other is None)
+    alone = tuple(scene for scene in scenes if scene.other is None)
     return measured([ZORB["picture"](rgb[scene.colour], rng) for scene in alone], alone)
 
 
-def draw(model: str, lora: Path | None) -> list[Image.Image]:
+def draw(model: str, lora: Path | None, scenes: Sequence[Scene]) -> list[Image.Image]:
     """The scenes, each from its number as seed."""
     pipe = FluxPipeline.from_pretrained(model)
     loras = [str(lora)] if lora else []
@@ -178,13 +180,13 @@ def draw(model: str, lora: Path | None) -> list[Image.Image]:
         pipe.load_lora(lora)
     requests = [
         make_request(pipe.variant, scene.prompt, seed=seed, loras=loras)
-        for seed, scene in enumerate(SCENES)
+        for seed, scene in enumerate(scenes)
     ]
     drawn = [event for event in pipe.stream(requests) if isinstance(event, Finished)]
     return [event.picture for event in sorted(drawn, key=lambda event: event.image)]
 
 
-def train(model: str, out: Path, threads: int, options: list[str]) -> dict:
+def train(model: str, out: Path, options: list[str]) -> dict:
     """Run the command; what it was, its seconds by the clock and of the processors."""
     pictures = out / "pictures"
     ZORB["write"](pictures)
@@ -194,7 +196,7 @@ def train(model: str, out: Path, threads: int, options: list[str]) -> dict:
     ]  # fmt: skip
     command = [sys.executable, "-m", "flux1", *words]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, env=environment(OMP_NUM_THREADS=str(threads)))
+    subprocess.run(command, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
@@ -205,36 +207,40 @@ def train(model: str, out: Path, threads: int, options: list[str]) -> dict:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="flux-mini")
-    parser.add_argument("--out", type=Path, default=Path("runs/zorb"))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--label", default="")
-    parser.add_argument("--trained", type=Path, help="judge this LoRA, train none")
-    asked, options = parser.parse_known_args()
-    torch.set_num_threads(asked.threads)
-    machine = about()
-    training = None
-    if asked.trained is None:
-        training = train(asked.model, asked.out, asked.threads, options)
-    drawn = draw(asked.model, asked.trained or asked.out / "run" / "lora.safetensors")
-    without = draw(asked.model, None)
-    result = {
-        "machine": machine,
-        "model": asked.model,
+app = typer.Typer(add_completion=False, help=__doc__)
+MORE = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=MORE)
+def main(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="What learns.")] = "flux-mini",
+    place: Annotated[Path, typer.Option(help="Folder of the training run.")] = Path("runs/zorb"),
+    trained: Annotated[Path | None, typer.Option(help="Judge this LoRA, train none.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Of the scenes.")] = len(SCENES),
+    threads: Threads = 2,
+    label: Label = "",
+    out: Out = RESULTS,
+) -> None:
+    """Train with `flux1 train lora` and whatever options follow, draw the scenes, judge them."""
+    use_threads(threads)
+    machine, scenes = about(), SCENES[:limit]
+    training = None if trained else train(model, place, context.args)
+    drawn = draw(model, trained or place / "run" / "lora.safetensors", scenes)
+    figures = {
+        "model": model,
         "training": training,
-        "with_lora": measured(drawn),
-        "without": measured(without),
-        "true_pictures": truth(),
+        "with_lora": measured(drawn, scenes),
+        "without": measured(draw(model, None, scenes), scenes),
+        "true_pictures": truth(scenes),
     }
-    path = result_path("new-object", asked.label)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    sheet(drawn, columns=9).save(path.with_suffix(".webp"), quality=85)
     for name in ("with_lora", "without", "true_pictures"):
-        print(f"{name}: {result[name]['right']}")
-    print(f"{training}\n{path}")
+        print(f"{name}: {figures[name]['right']}")
+    print(training)
+    path = result_path("new-object", label, out)
+    write_result(path, machine, figures)
+    sheet(drawn, columns=9).save(path.with_suffix(".webp"), quality=85)
 
 
 if __name__ == "__main__":
-    main()
+    app()

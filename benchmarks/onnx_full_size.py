@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import onnx
@@ -29,7 +29,6 @@ import typer
 from onnx import TensorProto, helper
 from torch import Tensor
 
-import machine
 from flux1.export.graph import TORCH, TYPES, Dtype, Graph
 from flux1.export.transformer import write_transformer
 from flux1.export.write import ALIGNMENT, DATA, write_graph
@@ -37,6 +36,8 @@ from flux1.model.config import TransformerConfig
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.rope import rope_table
 from flux1.model.transformer import Transformer
+from measure.machine import about
+from measure.results import RESULTS, Label, Out, result_path, write_result
 
 ROWS, COLUMNS, TEXT = 4, 4, 8  # tokens of the run beside torch
 LARGEST = {"fp32": 1e-4, "fp16": 2e-2}  # share of the largest number that may lie between the two
@@ -75,11 +76,14 @@ def main(
     double: Annotated[int, typer.Option(help="Double-stream blocks, 2 or more.")] = 19,
     single: Annotated[int, typer.Option(help="Single-stream blocks.")] = 38,
     dtype: Annotated[str, typer.Option(help="fp32 or fp16.")] = "fp32",
-    label: Annotated[str, typer.Option(help="Added to the result file's name.")] = "",
+    width: Annotated[int, typer.Option(help="Of the blocks, in heads of 128.")] = 3072,
+    label: Label = "",
+    out: Out = RESULTS,
 ) -> None:
     """Write, check, run the range."""
     kept: Dtype = "fp32" if dtype == "fp32" else "fp16"
-    config = replace(TransformerConfig(), depth=double, depth_single_blocks=single)
+    machine, sizes = about(), {"hidden_size": width, "num_heads": width // 128}
+    config = replace(TransformerConfig(), depth=double, depth_single_blocks=single, **sizes)
     with torch.device("meta"):
         network = Transformer(config)
     shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
@@ -90,8 +94,7 @@ def main(
     graph = Graph("transformer", shapes, kept, opset=20)
     write_transformer(graph, config)
     written = write_graph(file, graph, state, {}, _holes(folder, graph, state))
-    result = {
-        "machine": machine.about(),
+    result: dict[str, Any] = {
         "dtype": kept,
         "blocks": [double, single],
         "numbers": sum(p.numel() for p in network.parameters()),
@@ -110,7 +113,7 @@ def main(
     typer.echo(json.dumps(result["range"], indent=1))
     if not found["largest"] <= LARGEST[kept] * found["scale"]:
         raise SystemExit(f"{' to '.join(blocks)} differ from torch")
-    machine.result_path("onnx-full-size", label).write_text(json.dumps(result, indent=1) + "\n")
+    write_result(result_path("onnx-full-size", label, out), machine, result)
 
 
 def _holes(folder: Path, graph: Graph, state: Drawn) -> Callable[[int], None]:

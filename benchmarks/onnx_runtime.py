@@ -9,11 +9,8 @@ account of it: wall time, processor time of all its threads, most memory at once
 """
 
 import json
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
 import venv
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,7 +22,6 @@ import numpy as np
 import torch
 import typer
 
-import machine
 from flux1 import FluxPipeline, make_request
 from flux1.events import Finished
 from flux1.export.onnx import DTYPES, plan_export
@@ -37,6 +33,10 @@ from flux1.runtime.pipeline import OnnxPipeline
 from flux1.runtime.sessions import CPU, Network
 from flux1.weights.load import load_model
 from flux1.weights.sources import locate
+from measure.machine import about
+from measure.processes import run_python, summary
+from measure.results import RESULTS, Label, Out, result_path, write_result
+from measure.turns import take_turns
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = (
@@ -117,23 +117,10 @@ def speed(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
             exported = OnnxPipeline.from_folder(folders[dtype]).exported
             network = Network(folders[dtype], exported, component, CPU)
             sides[dtype] = partial(network, **inputs)
-        times: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         with torch.inference_mode():
-            for _ in range(3 + 5 * rounds):
-                for side, run in sides.items():
-                    start, busy = time.perf_counter(), time.process_time()
-                    run()
-                    took = time.perf_counter() - start, time.process_time() - busy
-                    times[side].append(took)
+            times = take_turns(sides, 5 * rounds, warm=3)
         found[component] = {"inputs": {name: value.shape for name, value in inputs.items()}}
-        for side, runs in times.items():
-            clock, busy = ([1000 * one for one in each] for each in zip(*runs[3:], strict=True))
-            found[component][side] = {
-                "least_ms": min(clock),
-                "median_ms": statistics.median(clock),
-                "least_cpu_ms": min(busy),
-                "median_cpu_ms": statistics.median(busy),
-            }
+        found[component] |= {side: taken.milliseconds() for side, taken in times.items()}
     return found
 
 
@@ -144,7 +131,7 @@ def cold(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         words = ["generate", PROMPTS[0], "--seed", "1", "-o", f"{place}/fox.png"]
         return {
-            side: _summary([_process("-m", "flux1", *words, *rest) for _ in range(rounds + 1)][1:])
+            side: summary([run_python("-m", "flux1", *words, *rest) for _ in range(rounds + 1)][1:])
             for side, rest in sides.items()
         }
 
@@ -155,7 +142,7 @@ def export(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
     for dtype in DTYPES:
         with tempfile.TemporaryDirectory() as place:
             words = ["export", "onnx", "--model", model, "--dtype", dtype, "--out", f"{place}/x"]
-            took = _summary([_process("-m", "flux1", *words)])
+            took = summary([run_python("-m", "flux1", *words)])
             files = {p.relative_to(place).as_posix(): p.stat().st_size
                      for p in Path(place).rglob("*") if p.is_file()}  # fmt: skip
         found[dtype] = took | {"bytes": sum(files.values()), "files": files}
@@ -178,15 +165,6 @@ def install(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]
         return {"bytes": _bytes(Path(place)), "of_them_python_and_pip": bare}
 
 
-# A process starts with the memory of the one that starts it on its account: this one is small.
-MEASURE = """
-import json, resource, subprocess, sys, time
-start = time.perf_counter()
-subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
-wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-busy = used.ru_utime + used.ru_stime
-print(json.dumps({"wall_s": wall, "cpu_s": busy, "peak_mib": used.ru_maxrss / 1024}))
-"""
 PARTS = {
     "parity": parity,
     "velocity": velocity,
@@ -195,23 +173,6 @@ PARTS = {
     "export": export,
     "install": install,
 }
-
-
-def _process(*words: str) -> dict[str, float]:
-    """Run Python with these words; what the system says of it."""
-    measured = [sys.executable, "-c", MEASURE, sys.executable, *words]
-    done = subprocess.run(measured, stdout=subprocess.PIPE, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
-def _summary(runs: list[dict[str, float]]) -> dict[str, float]:
-    """The least and the median of the times, the most memory."""
-    found = {"runs": len(runs), "peak_mib": max(run["peak_mib"] for run in runs)}
-    for key in ("wall_s", "cpu_s"):
-        times = [run[key] for run in runs]
-        found |= {f"least_{key}": min(times), f"median_{key}": statistics.median(times)}
-    return {key: round(value, 3) for key, value in found.items()}
 
 
 def _bytes(folder: Path) -> int:
@@ -231,18 +192,18 @@ def main(
     ),
     dtypes: Annotated[str, typer.Option(help="fp32 and others, with commas.")] = "fp32,fp16,int8",
     rounds: Annotated[int, typer.Option(help="Of what is timed; prompts that are drawn.")] = 6,
-    label: Annotated[str, typer.Option(help="Added to the result file's name.")] = "",
+    label: Label = "",
+    out: Out = RESULTS,
 ) -> None:
     """Measure each part, print and write what was found."""
-    result: dict[str, Any] = {"machine": machine.about(), "model": model}
+    machine = about()
+    figures: dict[str, Any] = {"model": model}
     with tempfile.TemporaryDirectory() as place:
         folders = dict(_folders(model, dtypes, Path(place)))
         for part in parts.split(","):
-            result[part] = PARTS[part](model, folders, rounds)
-            typer.echo(json.dumps({part: result[part]}, indent=1))
-    file = machine.result_path("onnx", label)
-    file.write_text(json.dumps(result, indent=1) + "\n")
-    typer.echo(file)
+            figures[part] = PARTS[part](model, folders, rounds)
+            typer.echo(json.dumps({part: figures[part]}, indent=1))
+    write_result(result_path("onnx", label, out), machine, figures)
 
 
 if __name__ == "__main__":

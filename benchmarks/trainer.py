@@ -9,15 +9,15 @@ The share is bare time over loop time: 1 would be a loop that costs nothing. It 
 and by the processors' time; where other programs share the machine, the second is the one to trust.
 """
 
-import argparse
 import json
-import shutil
 import tempfile
 import time
 from pathlib import Path
 from runpy import run_path
+from typing import Annotated
 
 import torch
+import typer
 from rich.console import Console
 
 from flux1.pipeline.pipeline import FluxPipeline
@@ -31,10 +31,12 @@ from flux1.training.finetune.remarks import Remarks
 from flux1.training.finetune.settings import FinetuneSettings, Pictures, choose_settings
 from flux1.training.loop import LoopSettings, optimizers_for, run
 from flux1.weights.sources import locate
-from machine import about, result_path
+from measure.machine import Threads, about, use_threads
+from measure.results import RESULTS, Label, Out, result_path, write_result
+from measure.turns import paired_median
 
 ZORB = run_path(str(Path(__file__).parents[1] / "examples" / "draw_zorb.py"))
-STEPS, TURNS = 20, 5
+STEPS = 20  # a turn
 WARM = 3  # steps that are not counted
 BATCHES = 100  # that are read for the data's own rate
 Moment = tuple[float, float]  # seconds by the clock, and of the processors
@@ -110,63 +112,64 @@ def looped(objective: CaptionedObjective, settings: LoopSettings, folder: Path) 
     return passed(moments)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="flux-mini")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=TURNS)
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--precision")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    machine, folder = about(), Path(tempfile.mkdtemp())
-    given = {"batch_size": asked.batch_size, "precision": asked.precision}
-    objective, chosen = objective_of(asked.model, folder, torch.device(asked.device), given)
-    settings = loop_settings(chosen)
-    bare(objective, settings, WARM)
-    turns: list[dict[str, Moment]] = []
-    for turn in range(asked.turns):
-        turns.append(
-            {
-                "bare": bare(objective, settings),
-                "loop": looped(objective, settings, folder / str(turn)),
-            }
-        )
-    began = now()
-    for step in range(BATCHES):
-        objective.batch(step)
-    reading = passed([began, now()])
-    shutil.rmtree(folder)
-    count = STEPS * settings.batch_size
-    totals = {
-        side: [sum(turn[side][kind] for turn in turns) for kind in (0, 1)]
-        for side in ("bare", "loop")
-    }
-    result = {
-        "machine": machine,
-        "model": asked.model,
+def main(
+    model: Annotated[str, typer.Option(help="What is trained.")] = "flux-mini",
+    device: Annotated[str, typer.Option(help="Where.")] = "cpu",
+    threads: Threads = 2,
+    turns: Annotated[int, typer.Option(min=1, help="Of each side.")] = 5,
+    batch_size: Annotated[int | None, typer.Option(help="As for `flux1 train lora`.")] = None,
+    precision: Annotated[str | None, typer.Option(help="As for `flux1 train lora`.")] = None,
+    label: Label = "",
+    out: Out = RESULTS,
+) -> None:
+    """Train in turns, then read batches alone; print and write the shares."""
+    use_threads(threads)
+    machine, given = about(), {"batch_size": batch_size, "precision": precision}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        objective, chosen = objective_of(model, folder, torch.device(device), given)
+        settings = loop_settings(chosen)
+        bare(objective, settings, WARM)
+        sides = [
+            (bare(objective, settings), looped(objective, settings, folder / str(turn)))
+            for turn in range(turns)
+        ]
+        moments = [now()]
+        for step in range(BATCHES):
+            objective.batch(step)
+        reading = passed([*moments, now()])
+    figures = {
+        "model": model,
         "batch_size": settings.batch_size,
         "precision": settings.precision,
         "steps_a_turn": STEPS,
-        "share": {
-            name: totals["bare"][kind] / totals["loop"][kind]
-            for kind, name in enumerate(("clock", "processors"))
-        },
-        "share_of_each_turn": [
-            [turn["bare"][kind] / turn["loop"][kind] for kind in (0, 1)] for turn in turns
-        ],
-        "images_per_s": {side: asked.turns * count / totals[side][0] for side in totals},
-        "images_per_processor_s": {side: asked.turns * count / totals[side][1] for side in totals},
+        **rates(sides, settings.batch_size),
         "data_images_per_s": BATCHES * settings.batch_size / reading[0],
         "data_images_per_processor_s": BATCHES * settings.batch_size / reading[1],
-        "seconds": turns,
     }
-    path = result_path("trainer")
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print({name: value for name, value in result.items() if name not in ("machine", "seconds")})
-    print(path)
+    print(json.dumps(figures, indent=1))
+    figures["seconds"] = [{"bare": plain, "loop": loop} for plain, loop in sides]
+    write_result(result_path("trainer", label, out), machine, figures)
+
+
+def rates(sides: list[tuple[Moment, Moment]], batch_size: int) -> dict:
+    """Bare over loop in each turn and in the middle, and pictures a second of both."""
+    shares = [
+        paired_median([bare[kind] for bare, _ in sides], [loop[kind] for _, loop in sides])
+        for kind in (0, 1)
+    ]
+    pictures = len(sides) * STEPS * batch_size
+    totals = [[sum(side[at][kind] for side in sides) for kind in (0, 1)] for at in (0, 1)]
+    names = ("bare", "loop")
+    return {
+        "share": dict(zip(("clock", "processors"), shares, strict=True)),
+        "share_of_each_turn": [[b / a for b, a in zip(*side, strict=True)] for side in sides],
+        "images_per_s": {n: pictures / clock for n, (clock, _) in zip(names, totals, strict=True)},
+        "images_per_processor_s": {
+            n: pictures / busy for n, (_, busy) in zip(names, totals, strict=True)
+        },
+    }
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from adherence.cases import Case
 from adherence.judge import Judge
 from adherence.painters import Model, Painter, facts, seconds_a_picture
-from adherence.reports import Report, Table, percent
+from adherence.reports import Report, percent
 from adherence.run import evaluate
 from adherence.scores import (
     CATEGORIES,
@@ -19,6 +19,7 @@ from adherence.scores import (
     rows,
     shares,
 )
+from measure.results import Table
 
 NOTE = (
     "Overall: the mean of the six. FLUX.1 [dev]'s figures are those published for it on GenEval: "

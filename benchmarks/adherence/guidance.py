@@ -10,12 +10,13 @@ from torch import Tensor
 from adherence.cases import Case
 from adherence.climb import of, plain
 from adherence.painters import Model, facts, load
-from adherence.reports import Report, Table, percent
+from adherence.reports import Report, percent
 from adherence.run import evaluate
 from adherence.scores import overall, shares
 from flux1.errors import RequestError
 from flux1.flow.guidance import classifier_free
 from flux1.pipeline.advance import evaluate as velocities_of
+from measure.results import Table
 
 PATHS = 16  # pictures whose points are compared
 NOTE = "Velocity error: relative mean square, at every point that the first model passes on its way"

@@ -1,10 +1,9 @@
 """Who draws the pictures: a model as it is asked, or the truth itself."""
 
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -17,6 +16,7 @@ from flux1.errors import RequestError, nearest
 from flux1.flow.solvers import EVALUATIONS_PER_STEP
 from flux1.training.mini.scenes import render
 from flux1.training.mini.sprites import Sprites
+from measure.turns import take_turns
 
 Size = tuple[int, int]  # width, height
 TIMED_PROMPT, TIMED_ROUNDS = "a red fox on a blue background", 5
@@ -106,14 +106,12 @@ def facts(model: Model) -> dict:
 def seconds_a_picture(models: Sequence[Model]) -> dict[str, float]:
     """Median time of one picture drawn alone, after one that is not counted. The models take turns,
     so that a busy machine slows all of them."""
-    times: dict[str, list[float]] = {model.label: [] for model in models}
-    for turn in range(1 + TIMED_ROUNDS):
-        for model in models:
-            request = model.request(TIMED_PROMPT, turn)
-            began = time.perf_counter()
-            load(model.source).draw(request)
-            times[model.label].append(time.perf_counter() - began)
-    return {label: statistics.median(taken[1:]) for label, taken in times.items()}
+    sides = {
+        model.label: partial(load(model.source).draw, model.request(TIMED_PROMPT, 0))
+        for model in models
+    }
+    times = take_turns(sides, TIMED_ROUNDS, warm=1)
+    return {label: statistics.median(taken.clock) for label, taken in times.items()}
 
 
 @cache

@@ -6,38 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
-from rich.table import Table as Shown
 
 from adherence.cases import Case, fingerprint
 from adherence.run import Drawn
 from adherence.scores import Overall, Tally
 from adherence.sheets import grid, side_by_side
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows as they are to be read, what they are about, and what to know of them."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def show(self) -> None:
-        """In a terminal; a table wider than long is turned over, so that there is room for it."""
-        lines: list[tuple[str, ...]] = [self.columns, *self.rows]
-        if len(self.columns) > len(lines):
-            lines = list(zip(*lines, strict=True))
-        shown = Shown(*lines[0], title=self.title, caption=self.note)
-        for line in lines[1:]:
-            shown.add_row(*line)
-        Console(markup=False, highlight=False).print(shown)
-
-    def markdown(self) -> str:
-        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
-        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        return "\n".join(part for part in (f"{self.title}\n", table, self.note) if part) + "\n"
+from measure.results import Table
 
 
 def percent(score: Tally | Overall | None, digits: int = 0) -> str:

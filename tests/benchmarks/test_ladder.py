@@ -10,7 +10,6 @@ from PIL import Image
 
 import ladder
 from adherence.painters import Model, facts
-from adherence.reports import Table
 from adherence.scores import CATEGORIES
 from flux1.errors import RequestError
 
@@ -86,15 +85,3 @@ def test_a_model_says_how_it_is_asked():
         Model.parse("tiny:step=4", (64, 64))
     with pytest.raises(RequestError, match="'four' is no value of steps"):
         Model.parse("tiny:steps=four", (64, 64))
-
-
-def test_a_wide_table_is_turned_over_in_a_terminal(capsys: pytest.CaptureFixture[str]):
-    wide = Table("title", ("model", "a", "b"), (("FLUX.1 [dev]", "1", "2"),), "[note]")
-    wide.show()
-    shown = [line.strip("│┃ ").split() for line in capsys.readouterr().out.splitlines()]
-    assert ["model", "┃", "FLUX.1", "[dev]"] in shown
-    assert ["a", "│", "1"] in shown
-    assert ["[note]"] in shown
-    assert wide.markdown() == (
-        "title\n\n| model | a | b |\n| --- | --- | --- |\n| FLUX.1 [dev] | 1 | 2 |\n\n[note]\n"
-    )
