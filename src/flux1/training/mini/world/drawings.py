@@ -63,6 +63,14 @@ class Drawings:
             found.setdefault(noun, []).append(index)
         return found
 
+    def named(self, name: str) -> UInt8[np.ndarray, "h w 4"]:
+        """The pixels of a drawing by its name, `set:icon`."""
+        return self.rgba[self._by_name[name]]
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.name)}
+
     def of(self, noun: str, style: str | None = None, framing: str | None = None) -> list[int]:
         """The indices of a noun's drawings, all or those of one style or framing; may be empty.
 
