@@ -97,5 +97,5 @@ def test_a_wrong_row_is_refused_by_name(text, complaint):
 
 def test_the_notices_name_every_set_with_author_and_licence():
     table = notices()
-    for row in SETS.values():
+    for row in (row for row in SETS.values() if row.package):
         assert f"| [{row.title}]({row.source}) | {row.author} | [{row.licence}]" in table

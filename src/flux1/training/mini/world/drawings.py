@@ -2,9 +2,11 @@
 
 import io
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from rich.progress import track
 from flux1.errors import DataError
 from flux1.training.mini.sprites import fetch_icons
 from flux1.training.mini.world.nouns import Framing, all_nouns
-from flux1.training.mini.world.sets import SETS
+from flux1.training.mini.world.sets import SETS, DrawingSet
 
 SIDE = 192  # pixels of a drawing's longer side
 _INK = 8  # an alpha of at most this counts as empty
@@ -115,13 +117,24 @@ def _svg(icons: dict, name: str, side: int) -> str:
     icon = icons["icons"].get(name)
     if icon is None:
         raise DataError(f"the set {icons.get('prefix')} has no icon {name!r}")
-    width = icon.get("width", icons.get("width", 16))
-    height = icon.get("height", icons.get("height", 16))
-    box = f"{icon.get('left', 0)} {icon.get('top', 0)} {width} {height}"
+    defaults = {"left": 0, "top": 0, "width": 16, "height": 16}
+    box = " ".join(str(icon.get(key, icons.get(key, usual))) for key, usual in defaults.items())
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="{box}" width="{side}" height="{side}">{_in_black(icon["body"])}</svg>'
     )
+
+
+def _icons(row: DrawingSet) -> dict:
+    """The drawings of a set in Iconify's form."""
+    if row.package:
+        return fetch_icons(row.package, row.version)
+    file = resources.files("flux1.training.mini.world") / "own.toml"
+    icons = tomllib.loads(file.read_text("utf-8"))
+    if row.inked:
+        for icon in icons["icons"].values():
+            icon["body"] = f'<g stroke="#33333a" stroke-width="2">{icon["body"]}</g>'
+    return icons
 
 
 def _in_black(body: str) -> str:
@@ -157,7 +170,7 @@ def _render(names: set[str]) -> dict[str, UInt8[np.ndarray, "_ _ 4"]]:
     pictures = {}
     for key, row in SETS.items():
         mine = sorted(name for name in names if name.startswith(f"{key}:"))
-        icons = fetch_icons(row.package, row.version) if mine else {}
+        icons = _icons(row) if mine else {}
         for name in track(mine, f"drawings: {row.title}"):
             pictures[name] = draw(icons, name.partition(":")[2])
     return pictures

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DrawingSet:
-    """A set of SVG drawings in an npm package, as Iconify packs it (`icons.json`)."""
+    """A set of SVG drawings in an npm package, as Iconify packs it (`icons.json`).
+
+    `package` is None for the project's own drawings, `own.toml` beside this file. `inked` draws a
+    dark line around every shape.
+    """
 
     name: str
-    package: str
+    package: str | None
     version: str
     style: str
     title: str
@@ -20,6 +24,7 @@ class DrawingSet:
     licence: str
     licence_link: str
     source: str
+    inked: bool = False
 
 
 _CC_BY_4 = ("CC BY 4.0", "https://creativecommons.org/licenses/by/4.0/")
@@ -27,6 +32,10 @@ _NOTO = (
     "Google Inc", "Apache 2.0",
     "https://github.com/googlefonts/noto-emoji/blob/main/svg/LICENSE",
     "https://github.com/googlefonts/noto-emoji",
+)  # fmt: skip
+_OURS = (
+    "flux1 drawings", "the authors of flux1", "Apache 2.0",
+    "https://www.apache.org/licenses/LICENSE-2.0", "own.toml",
 )  # fmt: skip
 _FLUENT = (
     "Microsoft Corporation", "MIT",
@@ -77,6 +86,8 @@ SETS: dict[str, DrawingSet] = {
             "Apache 2.0", "https://github.com/bytedance/IconPark/blob/master/LICENSE",
             "https://github.com/bytedance/IconPark",
         ),
+        DrawingSet("own", None, "1", "flat", *_OURS),
+        DrawingSet("inked", None, "1", "outlined", *_OURS, inked=True),
     )
 }  # fmt: skip
 
@@ -86,7 +97,9 @@ def notices() -> str:
     rows = [
         f"| [{s.title}]({s.source}) | {s.author} | [{s.licence}]({s.licence_link}) |"
         for s in SETS.values()
+        if s.package
     ]
     head = ["| set | author | licence |", "|---|---|---|"]
-    tail = ["", "Modified: rasterised, recoloured, restyled and composed into scenes."]
-    return "\n".join([*head, *rows, *tail]) + "\n"
+    own = "A few drawings are the project's own."
+    changed = "Modified: rasterised, recoloured, restyled and composed into scenes."
+    return "\n".join([*head, *rows, "", own, changed]) + "\n"
