@@ -70,7 +70,7 @@ def make_air(rng: np.random.Generator, light: str, weather: str) -> Air:
     """The air of a light and a weather, its sky chosen and varied by `rng`."""
     lit, wet = LIGHTS[light], WEATHERS[weather]
     clear = [varied(rng, rgb(code), 0.03) for code in choose(rng, lit.skies)]
-    cloud = [mix(grey(c), rgb("#5d6f88") * grey(c) * 1.9, 0.5) * wet.dim for c in clear]
+    cloud = [mix(grey(c), rgb("#5d6f88") * grey(c) * 1.9, 0.5) * wet.dim + 0.03 for c in clear]
     pale = mix(cloud[0], cloud[-1], 0.6)
     sky = tuple(
         np.clip(mix(c, mix(g, pale, 0.4), wet.overcast), 0, 1)

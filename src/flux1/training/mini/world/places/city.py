@@ -8,7 +8,12 @@ from flux1.training.mini.world.places.rays import paint_rays
 from flux1.training.mini.world.places.setting import Ground
 from flux1.training.mini.world.places.sketch import Sketch
 from flux1.training.mini.world.places.sky import paint_sky
-from flux1.training.mini.world.places.towers import paint_towers, paint_windows, skyline
+from flux1.training.mini.world.places.towers import (
+    paint_towers,
+    paint_windows,
+    skyline,
+    skyline_rise,
+)
 from flux1.training.mini.world.places.water import paint_lake
 
 _FACADES = (
@@ -27,16 +32,16 @@ def paint_city(sketch: Sketch) -> tuple[Ground, ...]:
     paint_sky(sketch, foot - 0.06, rise=0.26)
     if sketch.air.dark:
         canvas.glow(0.5, foot, 0.8 * canvas.wide, sketch.air.light_of_town, 0.3, 0.3)
-    light = np.zeros_like(canvas.pixels)
-    far = skyline(sketch, foot, 0.14, sketch.between(0.36, 0.6), 0.07, colours)
+    light, rise = np.zeros_like(canvas.pixels), skyline_rise(sketch)
+    far = skyline(sketch, foot, sketch.between(0.38, 0.58), 0.07, colours, rise)
     paint_towers(sketch, far, 0.62, foot)
     paint_rays(sketch, foot - 0.1, 0.5)
-    middle = skyline(sketch, foot, 0.1, sketch.between(0.3, 0.54), 0.1, colours)
+    middle = skyline(sketch, foot, sketch.between(0.32, 0.5), 0.1, colours, rise)
     paint_towers(sketch, middle, 0.34, foot)
     if sketch.air.dark or sketch.chance(0.6):
         paint_windows(sketch, middle, foot, 0.4, light)
     dark = [colour * np.float32(0.8) for colour in colours]
-    near = skyline(sketch, foot, 0.07, sketch.between(0.2, 0.4), 0.14, dark)
+    near = skyline(sketch, foot, sketch.between(0.2, 0.36), 0.14, dark, rise)
     paint_towers(sketch, near, 0.08, foot)
     paint_windows(sketch, near, foot, 0.05, light)
     if light.any():

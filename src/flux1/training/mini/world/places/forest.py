@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from flux1.training.mini.world.places.canvas import Line, Pen
 from flux1.training.mini.world.places.colours import Rgb, choose, mix, palette, rgb
 from flux1.training.mini.world.places.land import conifer, hill_line, meadow, round_tree, shaded
 from flux1.training.mini.world.places.setting import Ground
@@ -32,39 +33,62 @@ def paint_forest(sketch: Sketch) -> tuple[Ground, ...]:
 
 
 def _firs(sketch: Sketch, floor: float, far: Rgb, near: Rgb, trunk: Rgb) -> None:
-    """Firs behind firs; the farthest are nearly mist."""
-    canvas, air = sketch.canvas, sketch.air
-    for rank in range(3):
-        pen, share = canvas.pen(), rank / 2
-        size = 0.34 + 0.16 * rank
-        count = round((11 - 3 * rank) * canvas.wide)
-        for i in range(count):
-            x = (i + sketch.between(0, 1)) / count
-            conifer(pen, x, floor + 0.03, size * sketch.between(0.75, 1.2), 4)
-        colour = air.white(mix(far, near, 0.3 + 0.45 * share), 0.4)
-        rows = (air.lit(colour, 0.55 - 0.45 * share), air.lit(colour, 0.72 - 0.45 * share))
-        canvas.fill(pen.mask(), canvas.rows(rows, floor - size, floor))
+    """Slopes of firs, one behind the other; the farthest are nearly mist."""
+    air, ranks = sketch.air, sketch.several(3, 4)
+    for rank in range(ranks):
+        share = rank / (ranks - 1)
+        slope = hill_line(sketch, floor - 0.2 * (1 - share) + 0.01, 0.045, 0.8)
+        colour = air.white(mix(far, near, 0.15 + 0.65 * share), 0.4)
+        _slope(sketch, slope, 0.13 + 0.17 * share, colour, 0.6 - 0.5 * share)
+
+
+def _slope(sketch: Sketch, slope: Line, size: float, colour: Rgb, distance: float) -> None:
+    """A hill with firs along its crest, in gaps and crowds."""
+    canvas, air, pen = sketch.canvas, sketch.air, sketch.canvas.pen()
+    count, gap = round(2.2 * canvas.wide / size), sketch.between(0, 6.283)
+    for i in range(count):
+        x = (i + sketch.between(0, 1)) / count
+        y = float(slope[min(int(x * canvas.width), canvas.width - 1)])
+        grown = 0.75 + 0.35 * np.sin(5 * x + gap) + sketch.between(-0.2, 0.2)
+        conifer(pen, x, y + 0.02, size * max(0.4, float(grown)), 4)
+    mask = np.maximum(pen.mask(), canvas.below(slope))
+    top = float(slope.min()) - size
+    low = air.lit(colour, min(1.0, distance + 0.18))
+    canvas.fill(mask, canvas.rows((air.lit(colour, distance), low), top, top + 1.6 * size))
 
 
 def _trunks(sketch: Sketch, floor: float, far: Rgb, near: Rgb, trunk: Rgb) -> None:
     """Tall trunks from top to bottom, leaves above, beams of light between them."""
     canvas, air = sketch.canvas, sketch.air
-    glow = canvas.rows((air.lit(mix(far, near, 0.35), 0.25), air.lit(far, 0.6)), 0, floor)
-    canvas.fill(np.ones_like(canvas.pixels[..., 0]), glow, 0.8)
+    light = mix(far, rgb("#f4f0c8"), 0.35)
+    glow = canvas.rows((air.lit(mix(far, near, 0.3), 0.2), air.lit(light, 0.55)), 0, floor)
+    canvas.fill(np.ones_like(canvas.pixels[..., 0]), glow, 0.75)
+    if not air.hidden:
+        canvas.glow(air.sun_x, 0.55 * floor, 0.3, air.glow, 0.45 * air.light.ambient, 0.45)
     for rank in range(3):
-        pen, wide = canvas.pen(), 0.02 + 0.018 * rank
-        count = round((8 - 2 * rank) * canvas.wide)
+        pen, count = canvas.pen(), round((7 - 1.5 * rank) * canvas.wide)
         for i in range(count):
-            x, lean = (i + sketch.between(0, 1)) / count, sketch.between(-0.02, 0.02)
-            low = floor + 0.03 + 0.02 * rank
-            foot = [(1.5 * wide, 0), (-1.5 * wide, 0), (-wide, -0.08)]
-            pen.polygon(
-                x, low, [*foot, (lean - 0.8 * wide, -1.7), (lean + 0.8 * wide, -1.7), (wide, -0.08)]
-            )
-        canvas.fill(pen.mask(), air.lit(mix(trunk, far, 0.25 * (2 - rank)), 0.45 - 0.2 * rank))
+            x, wide = (i + sketch.between(0, 1)) / count, 0.009 + 0.011 * rank
+            _trunk(sketch, pen, x, floor + 0.03 + 0.02 * rank, wide * sketch.between(0.7, 1.3))
+        colour = mix(trunk, far, 0.3 * (2 - rank))
+        rows = (air.lit(shaded(colour, 0.3), 0.4 - 0.2 * rank), air.lit(colour, 0.5 - 0.2 * rank))
+        canvas.fill(pen.mask(), canvas.rows(rows, 0.1, floor))
         if rank < 2:
-            _beams(sketch, 0.12)
-    _leaves(sketch, near)
+            _beams(sketch, 0.13)
+    _leaves(sketch, mix(near, far, 0.4), 0.07, 0.3)
+    _leaves(sketch, near, 0.0, 0.08)
+
+
+def _trunk(sketch: Sketch, pen: Pen, x: float, y: float, wide: float) -> None:
+    """A trunk that broadens at its foot, with a branch or two."""
+    lean = sketch.between(-0.03, 0.03)
+    left, right = [(-2.2 * wide, 0), (-wide, -0.06)], [(wide, -0.06), (2.2 * wide, 0)]
+    pen.polygon(x, y, [*left, (lean - 0.8 * wide, -1.7), (lean + 0.8 * wide, -1.7), *right])
+    for side in (-1, 1):
+        if sketch.chance(0.4):
+            up = sketch.between(0.35, 0.6)
+            far = (x + side * 0.1 / pen.wide, y - (up + 0.12) / pen.tall)
+            pen.line([(x + 0.3 * lean * up, y - up / pen.tall), far], wide)
 
 
 def _beams(sketch: Sketch, strength: float) -> None:
@@ -81,14 +105,14 @@ def _beams(sketch: Sketch, strength: float) -> None:
     sketch.canvas.fill(pen.mask(), mix(air.glow, rgb("#ffffff"), 0.3), strength * air.light.ambient)
 
 
-def _leaves(sketch: Sketch, near: Rgb) -> None:
+def _leaves(sketch: Sketch, colour: Rgb, height: float, distance: float) -> None:
     """A canopy of round heaps along the upper edge."""
     canvas, air, pen = sketch.canvas, sketch.air, sketch.canvas.pen()
-    count = round(9 * canvas.wide)
+    count = round(8 * canvas.wide)
     for i in range(count):
-        r = sketch.between(0.1, 0.17)
-        pen.ellipse((i + sketch.between(0, 1)) / count, sketch.between(-0.04, 0.06), r, 0.8 * r)
-    canvas.fill(pen.mask(), air.lit(air.white(near, 0.4), 0.1))
+        r, x = sketch.between(0.08, 0.15), (i + sketch.between(0, 1)) / count
+        pen.ellipse(x, height + sketch.between(-0.05, 0.04), r, 0.75 * r)
+    canvas.fill(pen.mask(), air.lit(air.white(colour, 0.4), distance))
 
 
 def _broad(sketch: Sketch, floor: float, far: Rgb, near: Rgb, trunk: Rgb) -> None:

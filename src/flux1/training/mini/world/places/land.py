@@ -50,7 +50,7 @@ def conifer(pen: Pen, x: float, y: float, size: float, tiers: int = 3) -> None:
         ],
     )
     for i in range(tiers):
-        low, high = 0.1 + 0.62 * i / tiers, 0.46 + 0.54 * (i + 1) / tiers
+        low, high = 0.06 + 0.64 * i / tiers, 0.46 + 0.54 * (i + 1) / tiers
         wide = 0.3 * size * (1 - 0.72 * i / tiers)
         pen.polygon(x, y, [(-wide, -low * size), (wide, -low * size), (0, -min(high, 1) * size)])
 

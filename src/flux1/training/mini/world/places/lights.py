@@ -70,7 +70,7 @@ _ROWS = (
             ("#45307e", "#d9607c", "#ffae78"),
             ("#7a2450", "#e25a3c", "#ffc04a"),
         ),
-        surfaces="#b07a86",
+        surfaces="#bc8488",
         things="#ffd0b4",
         ambient=0.7,
         glow="#ffb070",

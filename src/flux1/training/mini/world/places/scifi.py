@@ -12,7 +12,7 @@ from flux1.training.mini.world.places.setting import Ground
 from flux1.training.mini.world.places.sketch import Sketch
 from flux1.training.mini.world.places.sky import paint_sky
 from flux1.training.mini.world.places.spires import FORMS
-from flux1.training.mini.world.places.towers import Picture
+from flux1.training.mini.world.places.towers import Picture, skyline_rise
 from flux1.training.mini.world.places.water import paint_lake
 
 # Far towers, near towers, and three colours of neon.
@@ -52,7 +52,7 @@ def paint_scifi_city(sketch: Sketch) -> tuple[Ground, ...]:
     canvas, dark, foot = sketch.canvas, sketch.air.dark, sketch.between(0.7, 0.84)
     far, near, *neon = palette(sketch.rng, _PALETTES)
     lamps = np.zeros_like(canvas.pixels)
-    town = _Town(sketch, foot, far, near, tuple(neon), lamps, _skyline(sketch))
+    town = _Town(sketch, foot, far, near, tuple(neon), lamps, skyline_rise(sketch))
     paint_sky(sketch, foot - 0.08, clouds=sketch.chance(0.4), rise=0.3)
     if sketch.chance(0.3):
         _great_moon(sketch, foot)
@@ -66,19 +66,6 @@ def paint_scifi_city(sketch: Sketch) -> tuple[Ground, ...]:
     front = choose(sketch.rng, (_deck, _deck, _harbour))(town)
     canvas.bloom(lamps, 0.028, 1.1 if dark else 0.7)
     return front, Ground(0.06, 0.42, "sky")
-
-
-def _skyline(sketch: Sketch) -> Callable[[float], float]:
-    """How high towers are along the picture: alike, a canyon around the light, or a summit."""
-    at = min(max(sketch.air.sun_x, 0.3), 0.7)
-    return choose(
-        sketch.rng,
-        (
-            lambda x: 1.0,
-            lambda x: min(0.5 + 1.7 * abs(x - at), 1.35),
-            lambda x: 1.35 - 1.1 * abs(x - 1 + at),
-        ),
-    )
 
 
 def _great_moon(sketch: Sketch, foot: float) -> None:

@@ -24,17 +24,31 @@ def paint_space(sketch: Sketch) -> tuple[Ground, ...]:
     canvas = sketch.canvas
     top, bottom, one, two = palette(sketch.rng, _PALETTES)
     canvas.pixels[:] = canvas.rows((top, bottom))
-    if sketch.chance(0.7):
+    if sketch.chance(0.75):
         _nebula(sketch, one, two)
     for _ in range(round(34 * canvas.wide * canvas.tall)):
         size = 0.0045 + 0.005 * sketch.between(0, 1) ** 4
         at = sketch.between(0, 1), sketch.between(0, 1)
         canvas.disc(*at, size, rgb("#fff6e4"), sketch.between(0.5, 1), 1.4)
-    for i in range(sketch.several(0, 3)):
-        _planet(sketch, sketch.between(0.05, 0.2) * (1 - 0.2 * i))
-    if sketch.chance(0.3):
-        return _moon_ground(sketch), Ground(0.05, 0.68, "space")
+    _planets(sketch, 0.85)
     return (Ground(0.04, 0.96, "space"),)
+
+
+def paint_moon(sketch: Sketch) -> tuple[Ground, ...]:
+    """The ground of a moon under the sky of space."""
+    paint_space(sketch)
+    return _moon_ground(sketch), Ground(0.05, 0.6, "space")
+
+
+def _planets(sketch: Sketch, low: float) -> None:
+    """None to three planets, apart from each other, the first the largest."""
+    taken: list[tuple[float, float, float]] = []
+    for i in range(sketch.several(0, 3)):
+        x, y = sketch.between(0.05, 0.95), sketch.between(0.08, low)
+        r = sketch.between(0.05, 0.2) * (1 - 0.25 * i)
+        if all(np.hypot(x - a, y - b) > 2.1 * max(r, c) + min(r, c) for a, b, c in taken):
+            taken.append((x, y, r))
+            _planet(sketch, x, y, r)
 
 
 def _nebula(sketch: Sketch, one: Rgb, two: Rgb) -> None:
@@ -45,13 +59,12 @@ def _nebula(sketch: Sketch, one: Rgb, two: Rgb) -> None:
         y = start + slope * (x - 0.5) + sketch.between(-0.1, 0.1)
         size = sketch.between(0.16, 0.3)
         sketch.canvas.glow(
-            x, y, size, mix(one, two, sketch.between(0, 1)), sketch.between(0.25, 0.55), 0.7 * size
+            x, y, size, mix(one, two, sketch.between(0, 1)), sketch.between(0.4, 0.75), 0.7 * size
         )
 
 
-def _planet(sketch: Sketch, r: float) -> None:
+def _planet(sketch: Sketch, x: float, y: float, r: float) -> None:
     canvas, colour = sketch.canvas, rgb(choose(sketch.rng, _PLANETS))
-    x, y = sketch.between(0.05, 0.95), sketch.between(0.08, 0.8)
     ring = sketch.chance(0.35)
     if ring:
         _ring(canvas, x, y, r, mix(colour, rgb("#fff0d0"), 0.5), behind=True)

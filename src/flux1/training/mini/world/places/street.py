@@ -23,7 +23,7 @@ _NEON = ("#ff4cb4", "#3ce4ff", "#ffd04c", "#8c6cff", "#4cffb0")
 
 def paint_street(sketch: Sketch) -> tuple[Ground, ...]:
     """House fronts side by side, their windows lit in the dark; pavement, kerb and road."""
-    canvas, air, colours = sketch.canvas, sketch.air, palette(sketch.rng, _HOUSES)
+    canvas, colours = sketch.canvas, palette(sketch.rng, _HOUSES)
     foot = sketch.between(0.6, 0.68)
     kerb = foot + sketch.between(0.1, 0.14)
     paint_sky(sketch, foot - 0.2)
@@ -34,10 +34,9 @@ def paint_street(sketch: Sketch) -> tuple[Ground, ...]:
         x += wide
     _pavement(sketch, foot, kerb)
     _road(sketch, kerb)
-    _furniture(sketch, foot + 0.5 * (kerb - foot), light)
     if light.any():
-        canvas.bloom(light, 0.03, 0.9)
-    del air
+        canvas.bloom(light, 0.03, 0.7)
+    _furniture(sketch, foot + 0.5 * (kerb - foot), light)
     return (
         Ground(kerb + 0.06, 0.97, "road"),
         Ground(foot + 0.03, kerb, "ground"),
@@ -55,11 +54,11 @@ def _house(
     wall = air.lit(colour, 0.06)
     canvas.box(left, top, right, foot, wall)
     _roof(sketch, left, right, top, colour)
-    columns = 2 if (right - left) * canvas.wide < 0.27 else 3
+    columns, bars = 2 if (right - left) * canvas.wide < 0.3 else 3, sketch.chance(0.35)
     for floor in range(1, floors):
         for i in range(columns):
             x = left + (right - left) * (i + 0.5) / columns
-            _window(sketch, x, foot - 0.15 * floor - 0.105, colour, light)
+            _window(sketch, x, foot - 0.15 * floor - 0.105, colour, light, bars)
     (_shop if sketch.chance(0.5) else _door)(sketch, left, right, foot, colour, light)
     canvas.box(right - 0.006 / canvas.wide, top, right, foot, wall * np.float32(0.8))
 
@@ -81,27 +80,17 @@ def _roof(sketch: Sketch, left: float, right: float, top: float, colour: Rgb) ->
         )
 
 
-def _window(sketch: Sketch, x: float, y: float, colour: Rgb, light: Picture) -> None:
+def _window(sketch: Sketch, x: float, y: float, colour: Rgb, light: Picture, bars: bool) -> None:
     """A window with a white frame, its lamp on or off in the dark."""
     canvas, air = sketch.canvas, sketch.air
-    half, tall = 0.032 / canvas.wide, 0.085
-    canvas.box(
-        x - half * 1.25,
-        y - 0.01,
-        x + half * 1.25,
-        y + tall + 0.008,
-        air.lit(mix(colour, rgb("#fffaf0"), 0.75), 0.06),
-    )
-    on = air.dark and sketch.chance(0.6)
+    half, tall = 0.034 / canvas.wide, 0.088
+    frame = air.lit(mix(colour, rgb("#fffaf0"), 0.7), 0.06)
+    canvas.box(x - 1.3 * half, y - 0.01, x + 1.3 * half, y + tall + 0.012, frame)
+    on = (air.dark or air.light.body == "low sun") and sketch.chance(0.6 if air.dark else 0.3)
     pane = rgb("#ffcf78") if on else air.lit(mix(rgb("#5c84a4"), air.sky[0], 0.4), 0.05)
     _lamp(sketch, (x - half, y, x + half, y + tall), pane, light if on else None)
-    canvas.box(
-        x - 0.004 / canvas.wide,
-        y,
-        x + 0.004 / canvas.wide,
-        y + tall,
-        air.lit(mix(colour, rgb("#fffaf0"), 0.6), 0.06),
-    )
+    if bars:
+        canvas.box(x - 0.006 / canvas.wide, y, x + 0.006 / canvas.wide, y + tall, frame)
 
 
 def _lamp(sketch: Sketch, box: Box, colour: Rgb, light: Picture | None) -> None:
@@ -122,7 +111,7 @@ def _door(
     paint = rgb(choose(sketch.rng, ("#5c3c30", "#2f5c6c", "#8c3434", "#3c5c44")))
     canvas.box(x - half * 1.2, foot - 0.125, x + half * 1.2, foot, air.lit(colour * 0.8, 0.05))
     canvas.box(x - half, foot - 0.115, x + half, foot, air.lit(paint, 0.03))
-    _window(sketch, left + (right - left) * 0.72, foot - 0.115, colour, light)
+    _window(sketch, left + (right - left) * 0.72, foot - 0.115, colour, light, False)
 
 
 def _shop(

@@ -40,7 +40,8 @@ def paint_plain(sketch: Sketch) -> tuple[Ground, ...]:
 
 
 def paint_gradient(sketch: Sketch) -> tuple[Ground, ...]:
-    """Two colours that run into each other: down, across, aslant, or out of the middle."""
+    """Two colours that run into each other: down, across, aslant, or out of the middle;
+    mixed as light is (squares of the values), so that the middle does not turn grey."""
     canvas, first, last = sketch.canvas, _named(sketch, 0), _named(sketch, 1)
     x, y = canvas.x[None, :, None], canvas.y[:, None, None]
     if sketch.chance(0.25):
@@ -50,7 +51,7 @@ def paint_gradient(sketch: Sketch) -> tuple[Ground, ...]:
         turn = choose(sketch.rng, (0.0, 0.25, 0.5, 0.75)) * np.pi
         along = (x - 0.5) * np.float32(np.cos(turn)) + (y - 0.5) * np.float32(np.sin(turn))
         run = np.clip(along / (abs(np.cos(turn)) + abs(np.sin(turn))) + 0.5, 0, 1)
-    canvas.pixels[:] = first + (last - first) * run.astype(np.float32)
+    canvas.pixels[:] = np.sqrt(first**2 + (last**2 - first**2) * run.astype(np.float32))
     return _ANYWHERE
 
 

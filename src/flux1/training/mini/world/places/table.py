@@ -193,6 +193,12 @@ _ROWS = (
         ("day", "sunset", "night", "candle light"),
     ),
     PlaceRow(
+        "moon",
+        space.paint_moon,
+        ("on the moon", "on another planet", "on an alien planet"),
+        ("the moon", "the surface of the moon", "an alien planet"),
+    ),
+    PlaceRow(
         "space",
         space.paint_space,
         ("in space", "in outer space", "among the stars", "in the galaxy"),

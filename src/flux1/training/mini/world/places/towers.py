@@ -1,6 +1,6 @@
 """Blocks of houses as a skyline sees them: roofs, lit and shaded sides, windows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,18 +24,35 @@ class Tower:
     roof: str = "flat"
 
 
+def skyline_rise(sketch: Sketch) -> Callable[[float], float]:
+    """How high towers are along the picture: alike, a canyon around the light, or a summit."""
+    at = min(max(sketch.air.sun_x, 0.3), 0.7)
+    return choose(
+        sketch.rng,
+        (
+            lambda x: 1.0,
+            lambda x: min(0.5 + 1.7 * abs(x - at), 1.35),
+            lambda x: 1.35 - 1.1 * abs(x - 1 + at),
+        ),
+    )
+
+
 def skyline(
-    sketch: Sketch, foot: float, low: float, high: float, wide: float, colours: Sequence[Rgb]
+    sketch: Sketch,
+    foot: float,
+    high: float,
+    wide: float,
+    colours: Sequence[Rgb],
+    rise: Callable[[float], float],
 ) -> list[Tower]:
-    """A row of towers over the whole width, so high (fractions of the height) above the foot and
-    about so wide (in shorter sides), now and then a gap between two."""
+    """A row of towers over the whole width: up to about so high above the foot (in heights of
+    the picture, times `rise`), about so wide (in shorter sides), with gaps here and there."""
     canvas, at, row = sketch.canvas, round(-sketch.between(0, 0.1) * sketch.canvas.unit), []
-    roofs = ("flat", "flat", "step", "spire", "slant", "dome", "mast")
     while at < canvas.width:
         right = at + max(8, round(wide * canvas.unit * sketch.between(0.65, 1.4)))
-        size = low + (high - low) * sketch.between(0, 1) ** 1.4
-        top = round((foot - size) * canvas.height)
-        row.append(Tower(at, right, top, choose(sketch.rng, colours), choose(sketch.rng, roofs)))
+        size = (0.3 + 0.7 * sketch.between(0, 1) ** 1.4) * high
+        top = round((foot - size * rise((at + right) / 2 / canvas.width)) * canvas.height)
+        row.append(Tower(at, right, top, choose(sketch.rng, colours), choose(sketch.rng, _FORMS)))
         at = right + (sketch.several(2, 8) if sketch.chance(0.35) else 0)
     return row
 
@@ -46,7 +63,7 @@ def paint_towers(sketch: Sketch, row: Sequence[Tower], distance: float, foot: fl
     line = np.full(canvas.width, 2.0, np.float32)
     colour = np.zeros((canvas.width, 3), np.float32)
     for tower in row:
-        columns = slice(max(tower.left, 0), tower.right)
+        columns = slice(max(tower.left, 0), max(tower.right, 0))
         across = (np.arange(canvas.width)[columns] + 0.5 - tower.left) / (tower.right - tower.left)
         wide = (tower.right - tower.left) / canvas.height
         line[columns] = tower.top / canvas.height - wide * _ROOFS[tower.roof](across)
@@ -56,6 +73,9 @@ def paint_towers(sketch: Sketch, row: Sequence[Tower], distance: float, foot: fl
     near, low = air.lit(colour, distance), air.lit(colour, min(1.0, 1.35 * distance + 0.12))
     ramp = np.clip((canvas.y - foot + 0.4) / 0.4, 0, 1)[:, None, None]
     canvas.fill(mask.astype(np.float32), (near + (low - near) * ramp).astype(np.float32))
+
+
+_FORMS = ("flat", "flat", "step", "spire", "slant", "dome", "mast")
 
 
 def _mast(across: np.ndarray) -> np.ndarray:

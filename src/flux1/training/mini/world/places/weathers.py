@@ -79,7 +79,7 @@ _ROWS = (
         ("day", "sunset", "night", "neon"),
         _rain,
         overcast=0.75,
-        dim=0.78,
+        dim=0.84,
         haze=0.15,
     ),
     WeatherRow(
