@@ -51,9 +51,17 @@ class DataError(Flux1Error):
 
 
 class DependencyError(Flux1Error):
-    """An optional part is not installed."""
+    """A library of an optional part is not installed. The message ends in the line that installs
+    it, which works in a clone: the package is on no index."""
 
     code = "dependency_missing"
+
+    def __init__(self, needed_by: str, library: str | None, extra: str) -> None:
+        """`extra` is the row of `[project.optional-dependencies]` that brings the library."""
+        super().__init__(
+            f"{needed_by} needs {library}, which is not installed; "
+            f"in a clone of flux1: pip install -c constraints.txt '.[{extra}]'"
+        )
 
 
 class OverloadedError(Flux1Error):

@@ -57,7 +57,9 @@ def test_the_command_draws_torchs_picture(model, tmp_path):
 def test_a_missing_onnx_runtime_is_said_in_one_line(tmp_path):
     done = draw(tmp_path / "x.png", ("onnxruntime",), "--model", exported("tiny"))
     assert (done.returncode, done.stderr) == (
-        2, "flux1: onnxruntime is not installed: pip install 'flux1[onnx]'\n"
+        2,
+        "flux1: runtime onnx needs onnxruntime, which is not installed; "
+        "in a clone of flux1: pip install -c constraints.txt '.[onnx]'\n",
     )  # fmt: skip
 
 

@@ -119,7 +119,7 @@ print("torch" in sys.modules)
     *lines, torch = done.stdout.splitlines()
     assert torch == "False"
     assert len(lines) == 4
-    assert all(line.endswith("install it with `pip install 'flux1[serve]'`") for line in lines)
+    assert all(line.endswith("pip install -c constraints.txt '.[serve]'") for line in lines)
 
 
 # --- a folder as Hugging Face's tools export one -------------------------------------------------

@@ -48,9 +48,7 @@ def export_onnx(
     try:
         from flux1.export.onnx import OPSET, plan_export
     except ImportError as failure:
-        raise DependencyError(
-            f"{failure.name} is not installed: pip install 'flux1[export]'"
-        ) from failure
+        raise DependencyError("export", failure.name, "export") from failure
 
     plan = plan_export(source, out, dtype, OPSET if opset is None else opset, force)
     licence = source.variant.licence

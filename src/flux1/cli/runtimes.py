@@ -105,9 +105,7 @@ def _onnx(model: str, provider: str) -> Found:
         try:
             from flux1.runtime.pipeline import OnnxPipeline, check_request
         except ImportError as failure:
-            raise DependencyError(
-                f"{failure.name} is not installed: pip install 'flux1[onnx]'"
-            ) from failure
+            raise DependencyError("runtime onnx", failure.name, "onnx") from failure
         check_request(request)
         return OnnxPipeline.from_folder(folder, provider)
 

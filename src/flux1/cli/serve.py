@@ -70,9 +70,7 @@ def serve(
         from flux1.server.app import create_app
         from flux1.server.logs import log_to_stderr
     except ImportError as failure:
-        raise DependencyError(
-            f"serve: {failure.name} is not installed; pip install 'flux1[serve]'"
-        ) from failure
+        raise DependencyError("serve", failure.name, "serve") from failure
     from flux1.settings import ServerSettings, read
 
     settings = read(ServerSettings) if data is None else read(ServerSettings, data=data)

@@ -50,9 +50,7 @@ def recipe(
         from flux1.training.mini.make import make
         from flux1.training.mini.recipes import read_recipe, recipe_names
     except ModuleNotFoundError as missing:
-        raise DependencyError(
-            f"training needs {missing.name}: install it with `pip install 'flux1[train]'`"
-        ) from missing
+        raise DependencyError("training", missing.name, "train") from missing
     if list_recipes or recipe is None:
         for name in recipe_names():
             typer.echo(name)

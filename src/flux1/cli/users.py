@@ -118,9 +118,7 @@ def opened_store(data: Path | None, *, create: bool = False) -> Iterator["Store"
     try:
         from flux1.store.open import open_store
     except ModuleNotFoundError as missing:
-        raise DependencyError(
-            f"the service needs {missing.name}: install it with `pip install 'flux1[serve]'`"
-        ) from missing
+        raise DependencyError("the service", missing.name, "serve") from missing
     settings = read(ServerSettings) if data is None else read(ServerSettings, data=data)
     if not create and not settings.data.expanduser().is_dir():
         raise StoreError(f"data {settings.data}: is not there; name the folder with --data")

@@ -231,7 +231,5 @@ def _c2pa() -> ModuleType:
     try:
         import c2pa
     except ImportError as missing:
-        raise DependencyError(
-            f"signed pictures need {missing.name}: install it with `pip install 'flux1[serve]'`"
-        ) from missing
+        raise DependencyError("signing pictures", missing.name, "serve") from missing
     return c2pa

@@ -72,10 +72,7 @@ def open_classifier(name: str = "opennsfw", cache: Path | None = None) -> Pictur
         if _REPOSITORY.fullmatch(name):
             return _of_repository(name, cache)
     except ImportError as missing:
-        raise DependencyError(
-            f"the picture classifier needs {missing.name}: "
-            "install it with `pip install 'flux1[serve]'`"
-        ) from missing
+        raise DependencyError("the picture classifier", missing.name, "serve") from missing
     raise UnknownModelError(
         f"picture classifier: {name!r} is not opennsfw, none, a folder, nor a Hugging Face "
         f"repository (owner/name){nearest(name, ('opennsfw', 'none'))}"

@@ -51,7 +51,5 @@ def open_tracing(url: HttpUrl | None) -> Tracing:
     try:
         from flux1.server.otlp import OtlpTracing
     except ImportError as failure:
-        raise DependencyError(
-            f"FLUX1_TRACES_URL: {failure.name} is not installed; pip install 'flux1[otel]'"
-        ) from failure
+        raise DependencyError("FLUX1_TRACES_URL", failure.name, "otel") from failure
     return OtlpTracing(str(url))

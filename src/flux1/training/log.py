@@ -169,4 +169,4 @@ def _step(line: str) -> float:
 
 
 def _needs(name: str) -> DependencyError:
-    return DependencyError(f"logger: {name} is not installed: pip install 'flux1[{name}]'")
+    return DependencyError(f"logger: {name}", name, name)

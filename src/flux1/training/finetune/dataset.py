@@ -193,10 +193,8 @@ def _rows(data: Path, cache: Path) -> Any:
     try:
         import datasets
     except ModuleNotFoundError as missing:
-        raise DependencyError(
-            f"data: {data} is a Hugging Face data set, which needs pip install 'flux1[datasets]'; "
-            f"or give a folder of pictures with .txt files or a {METADATA}"
-        ) from missing
+        kind = f"a Hugging Face data set, not a folder of pictures with .txt files or a {METADATA}"
+        raise DependencyError(f"data: {data} ({kind})", missing.name, "datasets") from missing
     try:
         if (data / "dataset_dict.json").is_file():
             splits = datasets.load_from_disk(str(data))
