@@ -180,11 +180,14 @@ def measured(
     network = load_transformer(
         path, pipe.variant.transformer, torch.float32, CPU, base.keep, base.quantize
     )
-    here = latents(replace(pipe, transformer=network), drawing, [str(file)])
+    beside = FluxPipeline(replace(pipe.networks, transformer=network))
+    with_it = FluxPipeline(replace(pipe.networks, transformer=merged(network, file)))
+    here = latents(beside, drawing, [str(file)])
+    without = FluxPipeline(replace(pipe.networks, transformer=network))
     others = {
         "diffusers": diffusers_latents(pipe, drawing, decoded(network), file),
-        "merged": latents(replace(pipe, transformer=merged(network, file)), drawing),
-        "without_the_lora": latents(replace(pipe, transformer=network), drawing),
+        "merged": latents(with_it, drawing),
+        "without_the_lora": latents(without, drawing),
     }
     return {name: compared(pipe, drawing, here, other) for name, other in others.items()}
 

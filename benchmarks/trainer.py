@@ -20,7 +20,7 @@ import torch
 import typer
 from rich.console import Console
 
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.loaded import Loaded
 from flux1.training.distributed import ALONE
 from flux1.training.finetune.cache import Cache, RememberedText
 from flux1.training.finetune.captioned import CaptionedObjective
@@ -65,12 +65,11 @@ def objective_of(
     )
     transformer = parts.transformer()
     learner = parts.lora(transformer)
-    pipeline = FluxPipeline(
-        source.variant, transformer, parts.autoencoder_shape(), RememberedText(cache),
-        source.model_hash, "",
+    networks = Loaded(
+        source.variant, transformer, parts.autoencoder_shape(), RememberedText(cache)
     )  # fmt: skip
     walk = EncodedPictures(encoded, settings.batch_size, 0, settings.caption_dropout, ALONE)
-    return CaptionedObjective(learner, pipeline, walk, settings.guidance), settings
+    return CaptionedObjective(learner, networks, walk, settings.guidance), settings
 
 
 def loop_settings(settings: FinetuneSettings) -> LoopSettings:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from flux1.cli.serve import join
+from flux1.cli.serve import Placed, join
 from flux1.server.app import create_app
 from flux1.server.connections import ConnectionLimits, configure
 from flux1.server.parts import Parts
@@ -33,11 +33,10 @@ def settings_in(folder: Path) -> ServerSettings:
 
 
 @contextlib.contextmanager
-def joined(settings: ServerSettings) -> Iterator[Parts]:
-    """The rooms of a service."""
-    parts = join(
-        settings, ["tiny"], ["gpt-image-1=tiny", "flux-dev=tiny"], False, False, "cpu", None
-    )
+def joined(settings: ServerSettings, memory: str | None = None) -> Iterator[Parts]:
+    """The rooms of a service, whose networks come and go where `memory` is named."""
+    aliases, place = ["gpt-image-1=tiny", "flux-dev=tiny"], Placed("cpu", memory=memory)
+    parts = join(settings, ["tiny"], aliases, False, False, place)
     try:
         yield parts
     finally:

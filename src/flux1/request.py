@@ -64,6 +64,17 @@ class ImageRequest:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What drew a picture: the weights (the first digits of their sha256), where and how their
+    networks computed, and the program that ran them."""
+
+    model_hash: str
+    device: str
+    dtype: str
+    runtime: str = "torch"
+
+
+@dataclass(frozen=True)
 class Order:
     """A request on its way through the engine: who asks, how urgently, and until when.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from flux1 import FluxPipeline
 from flux1.engine.budgets import RETRY_S, SHARE, Budget, Budgets
 from flux1.engine.engine import Engine, EngineSettings
 from flux1.errors import OverloadedError, RequestError
@@ -292,7 +293,7 @@ def test_the_status_tells_what_is_free(tiny, device, engine):
 
 
 def test_quantised_weights_are_counted_as_they_are_kept(tiny, device):
-    whole = Budgets({"tiny": tiny}, device)._budgets[tiny.device].most()
+    whole = Budgets({"tiny": tiny}, device)._devices[tiny.device].most()
     transformer = copy.deepcopy(tiny.transformer)
     before = sum(w.nbytes for w in transformer.parameters())
     quantize_layers(transformer, "int8")
@@ -300,6 +301,6 @@ def test_quantised_weights_are_counted_as_they_are_kept(tiny, device):
         layer.matrix.nbytes for layer in transformer.modules() if isinstance(layer, StoredLinear)
     )
     assert after < before / 2
-    narrow = replace(tiny, transformer=transformer)
-    less = Budgets({"tiny": narrow}, device)._budgets[tiny.device].most()
+    narrow = FluxPipeline(replace(tiny.networks, transformer=transformer))
+    less = Budgets({"tiny": narrow}, device)._devices[tiny.device].most()
     assert (less - whole) / SHARE == pytest.approx(before - after, abs=2)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from flux1 import FluxPipeline
 from flux1.engine.engine import Engine, EngineSettings
 from flux1.errors import (
     CancelledError,
@@ -191,7 +192,7 @@ def test_where_torch_fills_the_cpu_networks_take_turns(tiny, monkeypatch):
     handles = [n.register_forward_pre_hook(enters) for n in networks]
     handles += [n.register_forward_hook(leaves) for n in networks]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    with running(replace(tiny, _conditions={})) as engine:
+    with running(FluxPipeline(tiny.networks)) as engine:
         listeners = [Listener() for _ in range(8)]
         for k, listener in enumerate(listeners):
             engine.submit(order(tiny, f"{k} foxes", steps=6, previews=5), listener)
@@ -338,12 +339,16 @@ class Spoilt:
             for prompt, c in zip(prompts, conditions, strict=True)
         ]
 
+    @property
+    def networks(self):
+        return self.text.networks
+
     def count(self, prompt):
         return self.text.count(prompt)
 
 
 def test_a_picture_that_cannot_be_drawn_fails_alone(tiny, gate):
-    spoilt = replace(tiny, text=Spoilt(tiny.text), _conditions={})
+    spoilt = FluxPipeline(replace(tiny.networks, text=Spoilt(tiny.text)))
     prompts = ["a fox", "nothing", "a tree", "error", "a hat"]
     orders = [order(tiny, prompt, steps=4) for prompt in prompts]
     listeners = [Listener() for _ in orders]
@@ -489,7 +494,7 @@ def test_bad_orders_are_refused(tiny, engine):
 
 
 def test_a_round_serves_one_of_several_models(tiny, gate):
-    other = replace(tiny, variant=replace(tiny.variant, id="other"), _conditions={})
+    other = FluxPipeline(replace(tiny.networks, variant=replace(tiny.variant, id="other")))
     requests = [order(tiny, seed=s) for s in range(3)]
     requests += [replace(o, id=o.id + "b", request=replace(o.request, model="other"))
                  for o in requests]  # fmt: skip

@@ -253,7 +253,7 @@ def test_comfyui_reads_at_least_256_tokens_of_a_prompt_and_cuts_none(folder):
     text = FluxPipeline.from_pretrained(folder).text
     for prompt, tokens in (("a fox", 256), ("ab" * 300, 602), ("ab " * 300, 901)):
         (found,) = text([prompt], 256)
-        ids = text.t5_tokenizer(prompt, return_tensors="pt").input_ids
+        ids = text.words.t5(prompt, return_tensors="pt").input_ids
         padded = torch.nn.functional.pad(ids, (0, max(0, 256 - ids.shape[1])))
         with torch.no_grad():
             torch.testing.assert_close(found.txt, text.t5(padded)[0])

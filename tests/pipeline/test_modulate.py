@@ -9,7 +9,6 @@ from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS, evaluation_times
 from flux1.model.blocks import Modulation
 from flux1.pipeline import modulate
 from flux1.pipeline.advance import advance
-from flux1.pipeline.load import load_pipeline
 from flux1.request import make_request
 from flux1.weights.numbers.quantize import quantize_layers
 from lora_files import make_lora
@@ -130,7 +129,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("keep", ["packed", "mapped"])
 def test_a_pipeline_whose_weights_are_stored(folder, keep):
     """Encoders and transformer alike: the picture of the plain weights."""
-    plain, stored = load_pipeline(folder), load_pipeline(folder, keep=keep)
+    load = FluxPipeline.from_pretrained
+    plain, stored = load(folder), load(folder, keep=keep)
     assert stored.transformer.stores_modulation
     fields = {"seed": 3, "steps": 3, "width": 64, "height": 64}
     drawn, expected = (

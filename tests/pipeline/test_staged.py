@@ -17,9 +17,10 @@ from flux1 import FluxPipeline
 from flux1.errors import Flux1Error, MissingWeightsError, RequestError, WeightsError
 from flux1.events import Finished
 from flux1.model.config import AutoencoderConfig, TransformerConfig
+from flux1.pipeline.load import load
 from flux1.pipeline.memory import parse_bytes
 from flux1.pipeline.plan import STAGES
-from flux1.pipeline.staged import StagedPipeline
+from flux1.pipeline.staged import Staged
 from flux1.request import make_request
 from flux1.weights.load import random_autoencoder, random_transformer
 from flux1.weights.save import save_diffusers
@@ -46,14 +47,14 @@ def pixels(picture):
 def staged(folder, **changes):
     """A pipeline that draws the way that is planned for it, with these changes."""
 
-    class Forced(StagedPipeline):
+    class Forced(Staged):
         def _plan(self, requests):
             found = super()._plan(requests)
             return replace(found, way=replace(found.way, **changes))
 
-    pipeline = FluxPipeline.from_pretrained(folder, memory="8GB")
-    pipeline.__class__ = Forced
-    return pipeline
+    networks = load(folder, memory="8GB")
+    networks.__class__ = Forced
+    return FluxPipeline(networks)
 
 
 @pytest.mark.parametrize("stages", STAGES)
@@ -74,7 +75,7 @@ def test_without_room_for_them_networks_are_gone_before_the_next_comes(folder):
     found.autoencoder.train(False)
     assert transformer() is None
     assert found.device == torch.device("cpu")  # and asking that brings nothing back
-    assert (found.dtype, repr(found)[:14]) == (torch.float32, "StagedPipeline")
+    assert (found.dtype, repr(found)[:20]) == (torch.float32, "FluxPipeline(Staged(")
     assert transformer() is None
 
 
@@ -190,7 +191,7 @@ def run(folder, memory):
         "    pipeline('a red fox', seed=0, steps=1, width=128, height=128)\n"
         "except Flux1Error as error:\n"
         "    sys.exit(str(error))\n"
-        "estimate = pipeline.estimate\n"
+        "estimate = pipeline.networks.estimate\n"
         "way = [estimate.way.keep, estimate.way.keep_text, estimate.way.stages]\n"
         "print(json.dumps([peak_resident(), estimate.ram, *way]))\n"
     )

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from flux1.cli.serve import join
+from flux1.cli.serve import Placed, join
 from service import EMAIL, PASSWORD, Running, newcomer, serving, settings_in
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -49,7 +49,7 @@ def site(tmp_path_factory) -> Iterator[Running]:
     """A service, and its administrator."""
     settings = settings_in(tmp_path_factory.mktemp("site"))
     model = "flux-mini" if SHOTS else "tiny"
-    parts = join(settings, [model], ["flux-dev=" + model], False, False, "cpu", None)
+    parts = join(settings, [model], ["flux-dev=" + model], False, False, Placed("cpu"))
     with serving(parts) as url:
         yield newcomer(parts, url, EMAIL)
     parts.store.close()

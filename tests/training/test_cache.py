@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from flux1.errors import DataError
-from flux1.pipeline.load import load_source
+from flux1.pipeline.load import load
 from flux1.training.finetune.cache import (
     Cache,
     RememberedText,
@@ -26,7 +26,7 @@ SIZE = (64, 48)
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return load_source(locate("tiny"), device="cpu", dtype="float32")
+    return load(locate("tiny"), device="cpu", dtype="float32")
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_damaged_file_counts_as_none(pipeline, cache, example):
 
 
 def test_latents_that_are_not_finite_are_not_kept(cache, example):
-    broken = load_source(locate("tiny"), device="cpu", dtype="float32").autoencoder
+    broken = load(locate("tiny"), device="cpu", dtype="float32").autoencoder
     broken.encoder.conv_out.bias.data[0] = torch.nan
     assert not encode_picture(cache, broken, example, SIZE)
     assert not cache.has_latents(example.sha256, SIZE)

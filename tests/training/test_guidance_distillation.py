@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flux1 import FluxPipeline
 from flux1.flow.path import mix
 from flux1.flow.schedule import shift_mu, training_times
 from flux1.model.transformer import Transformer
+from flux1.pipeline.load import load
 from flux1.training.mini.data import Buckets
 from flux1.training.mini.guidance_distillation import (
     GuidanceDistillationObjective,
@@ -34,8 +34,8 @@ def batch() -> Batch:
 
 
 def objective_of(teacher, scales, points=1):
-    pipeline = replace(FluxPipeline.from_pretrained("tiny"), transformer=student_of(teacher))
-    return GuidanceDistillationObjective(pipeline, teacher, Buckets((), 0), (), 0, scales, points)
+    networks = replace(load("tiny"), transformer=student_of(teacher))
+    return GuidanceDistillationObjective(networks, teacher, Buckets((), 0), (), 0, scales, points)
 
 
 def test_a_new_student_told_anything_answers_as_its_teacher(teacher, batch):
@@ -60,7 +60,7 @@ def test_the_loss_is_the_distance_to_two_evaluations(points, teacher, batch):
     begin[0] = 1.0
     times = ways(begin, points, shift_mu(6), generator)
     w = 2 + 3 * torch.rand(3, generator=generator)
-    (nothing,) = objective.pipeline.text([""])
+    (nothing,) = objective.networks.text([""])
     empty = replace(batch, txt=nothing.txt.expand(3, -1, -1), pooled=nothing.pooled.expand(3, -1))
     x, lacking = mix(batch.tokens, noise, begin), []
     assert torch.equal(x[0], noise[0])

@@ -10,6 +10,7 @@ from rich.console import Console
 from flux1 import FluxPipeline, variants
 from flux1.errors import DataError, WeightsError
 from flux1.flow.path import velocity
+from flux1.pipeline.load import load
 from flux1.training.mini import make as making
 from flux1.training.mini import recipes
 from flux1.training.mini.data import Buckets, EncodedScenes
@@ -122,8 +123,7 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
     pairs = EncodedScenes.open(folder / "scenes-2" / "32x64", (4, 2))
     assert all(scene.relation is not None for scene in pairs.scenes)
 
-    pipeline = FluxPipeline.from_pretrained(model)
-    objective = RectifiedFlowObjective(pipeline, Buckets((scenes,), 128), ("a fox",), 0)
+    objective = RectifiedFlowObjective(load(model), Buckets((scenes,), 128), ("a fox",), 0)
     noise = torch.randn(kept.tokens.shape, generator=torch.Generator().manual_seed(3))
     perfect = velocity(kept.tokens, noise)
     objective._velocity = lambda x, t, batch: perfect

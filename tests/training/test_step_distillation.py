@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from flux1 import FluxPipeline
 from flux1.flow.schedule import sampling_times, shift_mu
+from flux1.pipeline.load import load
 from flux1.training.lora import LoraNetwork, linear_layers
 from flux1.training.mini.data import Buckets
 from flux1.training.mini.step_distillation import StepDistillationObjective
@@ -40,8 +40,7 @@ def batch() -> Batch:
 
 
 def objective_of(student, teacher) -> StepDistillationObjective:
-    pipeline = FluxPipeline.from_pretrained("tiny")
-    return StepDistillationObjective(student, teacher, pipeline, Buckets((), 0), (), 0)
+    return StepDistillationObjective(student, teacher, load("tiny"), Buckets((), 0), (), 0)
 
 
 def test_the_teacher_comes_where_its_differential_equation_says(batch):

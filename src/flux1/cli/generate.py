@@ -170,7 +170,11 @@ def generate(
             "step_s": step_s,
         }
         images = [{"file": str(t), "seed": s} for t, s in zip(targets, seeds, strict=True)]
-        report = {"images": images, "request": asdict(request), "model_hash": pipeline.model_hash}
+        report = {
+            "images": images,
+            "request": asdict(request),
+            "model_hash": pipeline.origin.model_hash,
+        }
         report |= {"dropped": dropped, "timings": timings, "peak_bytes": peak}
         typer.echo(json.dumps(report))
     elif not quiet:
@@ -249,12 +253,5 @@ def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Reci
     from flux1.safety.provenance import LoraRecord, recipe_of
 
     loaded = [(pipeline.loaded_lora(use.name), use.scale) for use in request.loras]
-    return recipe_of(
-        request,
-        seed,
-        pipeline.model_hash,
-        str(pipeline.device),
-        str(pipeline.dtype).removeprefix("torch."),
-        tuple(LoraRecord(at.path.name, scale, at.sha256[:12]) for at, scale in loaded),
-        pipeline.runtime,
-    )
+    records = tuple(LoraRecord(at.path.name, scale, at.sha256[:12]) for at, scale in loaded)
+    return recipe_of(request, seed, pipeline.origin, records)

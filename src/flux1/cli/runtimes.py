@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from flux1.errors import DependencyError, RequestError, nearest
 from flux1.events import Finished, Step
-from flux1.request import ImageRequest
+from flux1.request import ImageRequest, Origin
 from flux1.variants import Variant
 
 Runtime = Literal["torch", "onnx"]
@@ -20,11 +20,7 @@ class Pipeline(Protocol):
     @property
     def variant(self) -> Variant: ...
     @property
-    def model_hash(self) -> str: ...
-    @property
-    def device(self) -> Any: ...
-    @property
-    def dtype(self) -> Any: ...
+    def origin(self) -> Origin: ...
     def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]: ...
     def dropped(self, request: ImageRequest) -> str: ...
 
@@ -74,12 +70,12 @@ def _torch(model: str, device: str | None, dtype: str | None, memory: str | None
     source = locate(model, read(Settings).models)
 
     def load(request: ImageRequest) -> Any:
-        from flux1.pipeline.load import load_source
+        from flux1.pipeline.pipeline import FluxPipeline
         from flux1.weights.lora.read import read_lora
 
         for use in request.loras:  # what is wrong with one is said before a model is loaded
             read_lora(Path(use.name), source.variant.transformer)
-        pipeline = load_source(source, device=device, dtype=dtype, memory=memory)
+        pipeline = FluxPipeline.from_pretrained(source, device=device, dtype=dtype, memory=memory)
         for use in request.loras:
             pipeline.load_lora(use.name)
         return pipeline

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
     from flux1.server.ports import Model
     from flux1.settings import ServerSettings
     from flux1.store.open import Store
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where and how the models' networks compute, as `FluxPipeline.from_pretrained` takes it."""
+
+    device: str | None = None
+    dtype: str | None = None
+    memory: str | None = None
+
 
 DEMO_EMAIL = "demo@flux1.example"
 DEMO_ALIAS = "flux-dev"
@@ -57,6 +68,14 @@ def serve(
     ] = False,
     device: Device = None,
     dtype: Dtype = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Hold no more than this, for example 6GB, of the card's memory or without one of "
+            "this process: networks come and go. For one model; 'auto' is what is free.",
+            show_default="all networks at once",
+        ),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object on stdout when ready, and no words."),
@@ -76,7 +95,8 @@ def serve(
     settings = read(ServerSettings) if data is None else read(ServerSettings, data=data)
     log_to_stderr(settings.log_json)
     listening = _listen(host, port)
-    parts = join(settings, model or [DEFAULT.id], alias or [], demo, accept_license, device, dtype)
+    place = Placed(device, dtype, memory)
+    parts = join(settings, model or [DEFAULT.id], alias or [], demo, accept_license, place)
     key, password = _demo_account(parts.store) if demo else (None, None)
 
     base_url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
@@ -95,13 +115,12 @@ def join(
     aliases: Sequence[str],
     demo: bool,
     accept_license: bool,
-    device: str | None,
-    dtype: str | None,
+    place: "Placed",
 ) -> "Parts":
     """Open the store, load the models, start the engine. Everything that can be wrong with an
     installation is said here, before anything is served."""
     from flux1.engine.engine import Engine, EngineSettings
-    from flux1.pipeline.load import load_source
+    from flux1.pipeline.pipeline import FluxPipeline
     from flux1.safety.credentials import Credentials
     from flux1.safety.pictures import PicturePolicy, open_classifier
     from flux1.safety.prompts import PromptPolicy
@@ -113,6 +132,10 @@ def join(
 
     tracing = open_tracing(settings.traces_url)
     store = open_store(settings)
+    if place.memory is not None and len(models) > 1:
+        raise RequestError(
+            "memory", f"{place.memory} is for one model; serve {models[1]} by a process of its own"
+        )
     sources = [locate(name, read(Settings).models) for name in models]
     for source in sources:
         _check_licence(source.variant, settings.data, accept_license)
@@ -125,7 +148,7 @@ def join(
         for source in sources:
             if source.variant.id in pipelines:
                 raise RequestError("model", f"{source.variant.id} is given twice")
-            pipelines[source.variant.id] = load_source(source, device=device, dtype=dtype)
+            pipelines[source.variant.id] = FluxPipeline.from_pretrained(source, **asdict(place))
     names = _names(pipelines, models, aliases, demo)
     cards = {id: _card(pipeline, names[id]) for id, pipeline in pipelines.items()}
     engine = Engine(
@@ -185,12 +208,12 @@ def _card(pipeline: "FluxPipeline", names: tuple[str, ...]) -> "Model":
 
     return Model(
         variant=pipeline.variant,
-        hash=pipeline.model_hash,
-        device=str(pipeline.device),
-        dtype=str(pipeline.dtype).removeprefix("torch."),
+        hash=pipeline.origin.model_hash,
+        device=pipeline.origin.device,
+        dtype=pipeline.origin.dtype,
         names=names,
         created=int(time.time()),
-        count_tokens=pipeline.text.count,
+        count_tokens=pipeline.networks.count_tokens,
     )
 
 

@@ -6,17 +6,17 @@ Stages that memory holds together run together, else one waits for the other.
 
 import sys
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from threading import Condition, Lock
 
 import torch
-from torch import nn
 
 from flux1.errors import OverloadedError, RequestError
-from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.pipeline.footprint import call_bytes, decode_bytes, picture_bytes
+from flux1.pipeline.load import Networks
 from flux1.pipeline.memory import Memory
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import ImageRequest, Order
@@ -78,18 +78,22 @@ class Budgets:
         pipelines: Mapping[str, FluxPipeline],
         read: Callable[[torch.device], Memory | None],
     ) -> None:
-        self._pipelines, self._read = pipelines, read
-        devices = {pipeline.device for pipeline in pipelines.values()}
-        self._budgets = {
-            device: Budget(partial(read, device), _held(pipelines, device)) for device in devices
+        self._networks = {name: pipeline.networks for name, pipeline in pipelines.items()}
+        self._read = read
+        held: dict[torch.device, int] = defaultdict(int)
+        for networks in {id(one): one for one in self._networks.values()}.values():
+            held[networks.device] += networks.nbytes
+        self._devices = {
+            device: Budget(partial(read, device), size) for device, size in held.items()
         }
+        self._planned = Budget(lambda: None, 0)  # networks that come and go keep their own bounds
 
     def check(self, order: Order) -> None:
         """RequestError for pictures that never fit, OverloadedError for those that do not now
         (unless they were promised)."""
-        request, pipeline = order.request, self._pipelines[order.request.model]
-        budget = self._budgets[pipeline.device]
-        variant, dtype = pipeline.variant, pipeline.dtype
+        request, networks = order.request, self._networks[order.request.model]
+        networks.check(request)
+        budget, variant, dtype = self._budget(networks), networks.variant, networks.dtype
         needs = picture_bytes(variant, dtype, request.width * request.height)
         wish = f"{request.width}x{request.height} takes {_shown(needs)} of memory"
         if needs > (most := budget.most()):
@@ -102,43 +106,32 @@ class Budgets:
 
     def free(self) -> int | None:
         """What could be taken now (of the fullest device), None if it cannot be known."""
-        found = [self._read(device) for device in self._budgets]
+        found = [self._read(device) for device in self._devices]
         return min((memory.free for memory in found if memory is not None), default=None)
 
     @contextmanager
     def call(self, model: str, rows: int, row_tokens: int, most_tokens: int) -> Iterator[int]:
         """Room for evaluating so many rows. Gives the tokens that may share a call: `most_tokens`
         or, where memory is short, fewer, but one row's at least."""
-        pipeline = self._pipelines[model]
-        budget = self._budgets[pipeline.device]
-        row = call_bytes(pipeline.variant.transformer, pipeline.dtype, row_tokens)
-        at_once = max(1, min(rows, most_tokens // row_tokens, budget.now() // row))
+        networks = self._networks[model]
+        budget = self._budget(networks)
+        row = call_bytes(networks.variant.transformer, networks.dtype, row_tokens)
+        most = min(most_tokens, networks.tokens_per_call) // row_tokens
+        at_once = max(1, min(rows, most, budget.now() // row))
         with budget.take(at_once * row):
             yield at_once * row_tokens
 
     @contextmanager
     def decode(self, request: ImageRequest) -> Iterator[None]:
         """Room for decoding one picture of a request."""
-        pipeline = self._pipelines[request.model]
+        networks = self._networks[request.model]
         pixels = request.width * request.height
-        size = decode_bytes(pipeline.variant.autoencoder, pipeline.dtype, pixels)
-        with self._budgets[pipeline.device].take(size):
+        size = decode_bytes(networks.variant.autoencoder, networks.dtype, pixels)
+        with self._budget(networks).take(size):
             yield
 
-
-def _held(pipelines: Mapping[str, FluxPipeline], device: torch.device) -> int:
-    """Bytes of the models' weights there; what several share counts once."""
-    networks = {
-        part
-        for pipeline in pipelines.values()
-        for part in (pipeline.transformer, pipeline.autoencoder, *vars(pipeline.text).values())
-        if isinstance(part, nn.Module)
-    }
-    weights = {t for network in networks for t in (*network.parameters(), *network.buffers())}
-    layers = {layer for network in networks for layer in network.modules()}
-    stored = (one for one in layers if isinstance(one, StoredLinear | StoredEmbedding))
-    kept = sum(one.matrix.nbytes for one in stored if one.device == device)
-    return kept + sum(t.nbytes for t in weights if t.device == device)
+    def _budget(self, networks: Networks) -> Budget:
+        return self._planned if networks.comes_and_goes else self._devices[networks.device]
 
 
 def _largest(variant: Variant, dtype: torch.dtype, request: ImageRequest, most: int) -> str:

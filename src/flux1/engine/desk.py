@@ -174,8 +174,9 @@ class Desk:
             self._scheduler.ready(drawing.turn)
             self._changed.notify_all()
 
-    def next_round(self) -> list[Drawing] | None:
-        """Wait for the drawings of the next model call; None when the desk has closed."""
+    def next_round(self, wait: bool = True) -> list[Drawing] | None:
+        """The drawings of the next model call; None when the desk has closed. Without `wait` also
+        None when no drawing is ready now."""
         with self._changed:
             while not self._over:
                 moment = self._moment()
@@ -188,6 +189,8 @@ class Desk:
                     for drawing in drawings:
                         self._start(self._tickets[drawing.order.id])
                     return drawings
+                if not wait:
+                    break
                 self._changed.wait(self._scheduler.until_deadline(moment))
             return None
 

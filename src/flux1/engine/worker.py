@@ -3,13 +3,18 @@
 The denoise thread alone runs the transformer. What goes wrong with one picture is tried once more,
 on its own, and then fails that picture; no error ends a thread. On an accelerator the three stages
 overlap; on a CPU whose cores one network already fills they take turns, since two would only fight.
+
+Networks that come and go have one thread for the three stages. There the pictures that have arrived
+are a flight: all are encoded, then all are denoised, then all are decoded, so that each network
+comes once for all of them. Who arrives meanwhile takes the next flight.
 """
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -72,49 +77,93 @@ class Worker:
         on_cpu = any(p.device.type == "cpu" for p in pipelines.values())
         fills_cores = on_cpu and torch.get_num_threads() > 1
         self._turn: AbstractContextManager[None] = _Turns() if fills_cores else nullcontext()
-        self._threads = {
-            stage.__name__: Thread(target=stage, name=f"flux1{stage.__name__}", daemon=True)
-            for stage in (self._encode, self._denoise, self._decode, self._tell)
-        }
-        for thread in self._threads.values():
+        apart = any(p.networks.comes_and_goes for p in pipelines.values())
+        stages = (self._fly,) if apart else (self._encode, self._denoise, self._decode)
+        self._threads = [
+            Thread(target=stage, name=f"flux1{stage.__name__}", daemon=True) for stage in stages
+        ]
+        self._teller = Thread(target=self._tell, name="flux1_tell", daemon=True)
+        for thread in (*self._threads, self._teller):
             thread.start()
 
     @property
     def alive(self) -> bool:
-        return all(thread.is_alive() for thread in self._threads.values())
+        return all(thread.is_alive() for thread in (*self._threads, self._teller))
 
     def join(self) -> None:
         """After the desk has closed: let each thread end, those that hand on before the others."""
         self._desk.to_encode.put(None)
-        self._threads["_encode"].join()
-        self._threads["_denoise"].join()
+        for thread in self._threads[:2]:
+            thread.join()
         self._to_decode.put(None)
-        self._threads["_decode"].join()
+        for thread in self._threads[2:]:
+            thread.join()
         self._desk.outbox.put(None)
-        self._threads["_tell"].join()
+        self._teller.join()
 
     def _encode(self) -> None:
         for drawing in iter(self._desk.to_encode.get, None):
-            if not self._desk.wants(drawing):
-                continue
-            request = drawing.order.request
-            start = partial(self._pipeline(drawing).start, request, request.seed + drawing.image)
-            job = self._twice(start)
-            if isinstance(job, EngineError):
-                self._desk.settle(drawing, Failed(drawing.image, job))
-            else:
-                drawing.job = job
-                self._desk.ready(drawing)
+            self._start(drawing)
 
     def _denoise(self) -> None:
         while (drawings := self._desk.next_round()) is not None:
-            for drawing, error in zip(drawings, self._step(drawings), strict=True):
-                if error is not None:
-                    (error,) = self._step([drawing])  # once more, on its own
-                if error is None:
-                    error = _tried(partial(self._hand_on, drawing))
-                if error is not None:
-                    self._desk.settle(drawing, Failed(drawing.image, error))
+            self._advance(drawings)
+
+    def _decode(self) -> None:
+        for show in iter(self._to_decode.get, None):
+            self._show(show)
+
+    def _fly(self) -> None:
+        """The three stages of flight after flight."""
+        ended = False
+        while not ended:
+            arrived = [self._desk.to_encode.get(), *_emptied(self._desk.to_encode)]
+            ended = None in arrived
+            flight = [drawing for drawing in arrived if drawing is not None]
+            for drawing in self._prepared(flight):
+                self._start(drawing)
+            while drawings := self._desk.next_round(wait=False):
+                self._advance(drawings)
+                if self._pipeline(drawings[0]).networks.together:
+                    self._show_all()
+            self._show_all()
+
+    def _prepared(self, flight: Sequence[Drawing]) -> list[Drawing]:
+        """Those that are still wanted, with their networks ready to draw them together."""
+        wanted = [drawing for drawing in flight if self._desk.wants(drawing)]
+        flights: dict[str, list[Drawing]] = defaultdict(list)
+        for drawing in wanted:
+            flights[drawing.order.request.model].append(drawing)
+        for model, drawings in flights.items():
+            requests = [replace(drawing.order.request, num_images=1) for drawing in drawings]
+            failed = _tried(partial(self._pipelines[model].networks.prepare, requests))
+            if failed is not None:
+                for drawing in drawings:
+                    self._desk.settle(drawing, Failed(drawing.image, failed))
+        return wanted
+
+    def _start(self, drawing: Drawing) -> None:
+        """Encode the words, and let the picture take part in rounds."""
+        if not self._desk.wants(drawing):
+            return
+        request = drawing.order.request
+        start = partial(self._pipeline(drawing).start, request, request.seed + drawing.image)
+        job = self._twice(start)
+        if isinstance(job, EngineError):
+            self._desk.settle(drawing, Failed(drawing.image, job))
+        else:
+            drawing.job = job
+            self._desk.ready(drawing)
+
+    def _advance(self, drawings: Sequence[Drawing]) -> None:
+        """Move each by one evaluation, and hand on what is to be shown."""
+        for drawing, error in zip(drawings, self._step(drawings), strict=True):
+            if error is not None:
+                (error,) = self._step([drawing])  # once more, on its own
+            if error is None:
+                error = _tried(partial(self._hand_on, drawing))
+            if error is not None:
+                self._desk.settle(drawing, Failed(drawing.image, error))
 
     def _step(self, drawings: Sequence[Drawing]) -> list[EngineError | None]:
         """Move each by one evaluation, in one call. What went wrong with each, which is then
@@ -154,20 +203,25 @@ class Worker:
         if rest == 0 and step in due and job.estimate is not None:
             self._to_decode.put(_Show(drawing, job.estimate, due.index(step), step))
 
-    def _decode(self) -> None:
-        for show in iter(self._to_decode.get, None):
-            drawing, request = show.drawing, show.drawing.order.request
-            if not self._desk.wants(drawing):
-                continue
-            picture = self._twice(partial(self._picture, show))
-            image = drawing.image
-            if isinstance(picture, EngineError):
-                self._desk.settle(drawing, Failed(image, picture))
-            elif show.index is None:
-                self._desk.settle(drawing, Finished(image, request.seed + image, picture))
-            else:
-                preview = Preview(image, show.index, show.step, request.steps, picture)
-                self._desk.show(drawing, preview)
+    def _show_all(self) -> None:
+        for show in _emptied(self._to_decode):
+            if show is not None:
+                self._show(show)
+
+    def _show(self, show: _Show) -> None:
+        """Decode, and tell of it."""
+        drawing, request = show.drawing, show.drawing.order.request
+        if not self._desk.wants(drawing):
+            return
+        picture = self._twice(partial(self._picture, show))
+        image = drawing.image
+        if isinstance(picture, EngineError):
+            self._desk.settle(drawing, Failed(image, picture))
+        elif show.index is None:
+            self._desk.settle(drawing, Finished(image, request.seed + image, picture))
+        else:
+            preview = Preview(image, show.index, show.step, request.steps, picture)
+            self._desk.show(drawing, preview)
 
     def _picture(self, show: _Show) -> Image:
         request = show.drawing.order.request
@@ -196,6 +250,11 @@ def preview_steps(steps: int, previews: int) -> list[int]:
     """After which steps to show a preview: evenly spread, never after the last."""
     count = min(previews, steps - 1)
     return [(k + 1) * steps // (count + 1) for k in range(count)]
+
+
+def _emptied(queue: "SimpleQueue[T]") -> list[T]:
+    """What is in a queue now, which only this thread takes from."""
+    return [queue.get() for _ in range(queue.qsize())]
 
 
 def _tried(action: Callable[[], T]) -> T | EngineError:

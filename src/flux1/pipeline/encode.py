@@ -6,14 +6,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from flux1.model.bert import BertText
 from flux1.model.text import ClipText, T5Text
+from flux1.variants import FluxText, SentenceText
+from flux1.weights.load import FluxTextParts, SentenceTextParts, TextParts
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 
@@ -42,92 +44,152 @@ class TextEncoder(Protocol):
         """The tokens that are read of a prompt, marks at its ends included."""
         ...
 
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The networks that encode: none, if what they gave was kept."""
+        ...
 
-class FluxTextEncoder:
-    """FLUX.1's pair: CLIP-L for the pooled vector, T5-XXL for the sequence (padded, unmasked)."""
+
+def text_encoder(
+    parts: TextParts, text: FluxText | SentenceText
+) -> "FluxTextEncoder | SentenceTextEncoder":
+    """The text encoder that text networks and their tokenizers make."""
+    if isinstance(parts, FluxTextParts) and isinstance(text, FluxText):
+        longest = min(parts.clip_tokenizer.model_max_length, text.clip.max_length)
+        words = FluxWords(parts.clip_tokenizer, parts.t5_tokenizer, longest, text.max_tokens)
+        return FluxTextEncoder(parts.clip, parts.t5, words)
+    assert isinstance(parts, SentenceTextParts)  # a variant has one kind of text or the other
+    return SentenceTextEncoder(parts.bert, SentenceWords(parts.tokenizer, text.max_tokens))
+
+
+class FluxWords:
+    """FLUX.1's two tokenizers, and how many tokens CLIP and T5 read."""
 
     def __init__(
         self,
-        clip: ClipText,
-        t5: T5Text,
-        clip_tokenizer: "PreTrainedTokenizerBase",
-        t5_tokenizer: "PreTrainedTokenizerBase",
+        clip: "PreTrainedTokenizerBase",
+        t5: "PreTrainedTokenizerBase",
         clip_length: int,
         max_length: int,
     ) -> None:
         self.clip, self.t5 = clip, t5
-        self.clip_tokenizer, self.t5_tokenizer = clip_tokenizer, t5_tokenizer
         self.clip_length, self.max_length = clip_length, max_length
         self._one_at_a_time = Lock()  # a call sets a tokenizer's padding, which others would see
 
-    def __call__(self, prompts: Sequence[str], at_least: int | None = None) -> list[Conditioning]:
+    def ids(
+        self, prompts: Sequence[str], length: int, cut: bool
+    ) -> tuple[Int[Tensor, "b clip"], Int[Tensor, "b t5"], list[str]]:
+        """The tokens of each prompt for CLIP and for T5, padded, and the words that T5 does not
+        read. `length` is T5's; only with `cut` does a longer text end there."""
         with self._one_at_a_time:
-            if at_least is None:
-                return self._encode(prompts, self.max_length, cut=True)
-            return [self._encode([prompt], at_least, cut=False)[0] for prompt in prompts]
+            clip_ids = self.clip(
+                list(prompts), padding="max_length", truncation=True,
+                max_length=self.clip_length, return_tensors="pt",
+            ).input_ids  # fmt: skip
+            t5_ids = self.t5(
+                list(prompts), padding="max_length", truncation=cut, max_length=length,
+                return_tensors="pt",
+            ).input_ids  # fmt: skip
+            return clip_ids, t5_ids, [self._dropped(prompt) if cut else "" for prompt in prompts]
+
+    def count(self, prompt: str) -> int:
+        """The number of tokens that T5 reads of a prompt."""
+        with self._one_at_a_time:
+            return min(self.max_length, len(self.t5(prompt).input_ids))
+
+    def _dropped(self, prompt: str) -> str:
+        ids = self.t5(prompt, add_special_tokens=False).input_ids
+        return self.t5.decode(ids[self.max_length - 1 :])  # one place is the end token's
+
+
+class FluxTextEncoder:
+    """FLUX.1's pair: CLIP-L for the pooled vector, T5-XXL for the sequence (padded, unmasked)."""
+
+    def __init__(self, clip: ClipText, t5: T5Text, words: FluxWords) -> None:
+        self.clip, self.t5, self.words = clip, t5, words
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """CLIP and T5."""
+        return self.clip, self.t5
+
+    def __call__(self, prompts: Sequence[str], at_least: int | None = None) -> list[Conditioning]:
+        if at_least is None:
+            return self._encode(prompts, self.words.max_length, cut=True)
+        return [self._encode([prompt], at_least, cut=False)[0] for prompt in prompts]
 
     @torch.no_grad()
     def _encode(self, prompts: Sequence[str], length: int, cut: bool) -> list[Conditioning]:
-        clip_ids = self.clip_tokenizer(
-            list(prompts), padding="max_length", truncation=True,
-            max_length=self.clip_length, return_tensors="pt",
-        ).input_ids  # fmt: skip
-        t5_ids = self.t5_tokenizer(
-            list(prompts), padding="max_length", truncation=cut, max_length=length,
-            return_tensors="pt",
-        ).input_ids  # fmt: skip
+        clip_ids, t5_ids, dropped = self.words.ids(prompts, length, cut)
         device = next(self.t5.parameters()).device
         pooled = self.clip(clip_ids.to(device))
         states = self.t5(t5_ids.to(device))
-        return [
-            Conditioning(txt, vector, self._dropped(prompt) if cut else "")
-            for prompt, txt, vector in zip(prompts, states, pooled, strict=True)
-        ]
+        return [Conditioning(*one) for one in zip(states, pooled, dropped, strict=True)]
 
     def count(self, prompt: str) -> int:
-        with self._one_at_a_time:
-            return min(self.max_length, len(self.t5_tokenizer(prompt).input_ids))
+        return self.words.count(prompt)
 
-    def _dropped(self, prompt: str) -> str:
-        ids = self.t5_tokenizer(prompt, add_special_tokens=False).input_ids
-        return self.t5_tokenizer.decode(ids[self.max_length - 1 :])  # one place is the end token's
+
+class SentenceWords:
+    """A sentence encoder's tokenizer, and how many tokens the encoder reads."""
+
+    def __init__(self, tokenizer: "Tokenizer", max_length: int) -> None:
+        self.tokenizer, self.max_length = tokenizer, max_length
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+
+    def ids(self, prompts: Sequence[str]) -> tuple[Int[Tensor, "b longest"], "Tensor", list[str]]:
+        """The tokens of each prompt, padded to the longest; a mask of those that are a prompt's
+        own; and the words that are not read."""
+        encodings = self.tokenizer.encode_batch(list(prompts))
+        kept = [self._kept(encoding) for encoding in encodings]
+        longest = max(map(len, kept))
+        ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
+        mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
+        for row, own in enumerate(kept):
+            ids[row, : len(own)] = torch.tensor(own)
+            mask[row, : len(own)] = True
+        lost = [self._dropped(*one) for one in zip(prompts, encodings, strict=True)]
+        return ids, mask, lost
+
+    def count(self, prompt: str) -> int:
+        """The number of tokens that are read of a prompt."""
+        return min(self.max_length, len(self.tokenizer.encode(prompt).ids))
+
+    def _kept(self, encoding: "Encoding") -> list[int]:
+        """The tokens that are read, the closing [SEP] always among them."""
+        ids: list[int] = encoding.ids
+        if len(ids) <= self.max_length:
+            return ids
+        return [*ids[: self.max_length - 1], ids[-1]]
+
+    def _dropped(self, prompt: str, encoding: "Encoding") -> str:
+        if len(encoding.ids) <= self.max_length:
+            return ""
+        return prompt[encoding.offsets[self.max_length - 1][0] :]
 
 
 class SentenceTextEncoder:
     """flux-mini's: one sentence encoder (MiniLM) for both slots."""
 
-    def __init__(self, bert: BertText, tokenizer: "Tokenizer", max_length: int) -> None:
-        self.bert, self.tokenizer, self.max_length = bert, tokenizer, max_length
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
+    def __init__(self, bert: BertText, words: SentenceWords) -> None:
+        self.bert, self.words = bert, words
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """The sentence encoder."""
+        return (self.bert,)
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], at_least: int | None = None) -> list[Conditioning]:
         if at_least is not None:
             raise ValueError(f"at_least {at_least}: this encoder's length is fixed")
-        encodings = self.tokenizer.encode_batch(list(prompts))
-        longest = min(self.max_length, max(len(e.ids) for e in encodings))
+        ids, mask, dropped = self.words.ids(prompts)
         device = next(self.bert.parameters()).device
-        ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
-        mask = torch.zeros(len(prompts), longest, dtype=torch.bool)
-        dropped = []
-        for row, encoding in enumerate(encodings):
-            kept = encoding.ids
-            if len(kept) > self.max_length:  # keep the closing [SEP]
-                first_lost = encoding.offsets[self.max_length - 1][0]
-                dropped.append(prompts[row][first_lost:])
-                kept = [*kept[: self.max_length - 1], kept[-1]]
-            else:
-                dropped.append("")
-            ids[row, : len(kept)] = torch.tensor(kept)
-            mask[row, : len(kept)] = True
         features = self.bert(ids.to(device), mask.to(device))
-        padding = (0, 0, 0, self.max_length - longest)  # zero states, as at every padding place
+        padding = (0, 0, 0, self.words.max_length - ids.shape[1])  # zero states, as at each padding
         states = torch.nn.functional.pad(features.states, padding)
-        return [
-            Conditioning(txt, vector, lost)
-            for txt, vector, lost in zip(states, features.pooled, dropped, strict=True)
-        ]
+        return [Conditioning(*one) for one in zip(states, features.pooled, dropped, strict=True)]
 
     def count(self, prompt: str) -> int:
-        return min(self.max_length, len(self.tokenizer.encode(prompt).ids))
+        return self.words.count(prompt)

@@ -1,4 +1,4 @@
-"""Files to a ready pipeline: find, choose device and dtype, load, join."""
+"""Files to networks that can draw: find, choose device and dtype, load."""
 
 import logging
 from functools import cache
@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 
 from flux1.errors import Flux1Error, nearest
-from flux1.pipeline.encode import FluxTextEncoder, SentenceTextEncoder, TextEncoder
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.encode import text_encoder
+from flux1.pipeline.loaded import Loaded
+from flux1.pipeline.staged import Staged
 from flux1.settings import Settings, read
-from flux1.variants import FluxText, Licence, SentenceText
-from flux1.weights.load import FluxTextParts, Keep, SentenceTextParts, TextParts, load_model
+from flux1.variants import Licence
+from flux1.weights.load import load_model
+from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization
 from flux1.weights.sources import Source, locate
 
@@ -19,53 +21,50 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # float16 overf
 _log = logging.getLogger("flux1")
 
 
-def load_pipeline(
-    name_or_path: str | Path,
+Networks = Loaded | Staged
+
+
+def load(
+    name_or_path: str | Path | Source,
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    memory: int | str | None = None,
     keep: Keep = "plain",
     quantize: Quantization | None = None,
-    memory: int | str | None = None,
-) -> FluxPipeline:
-    """See `FluxPipeline.from_pretrained`."""
-    source = locate(name_or_path, read(Settings).models)
-    return load_source(
-        source, device=device, dtype=dtype, keep=keep, quantize=quantize, memory=memory
-    )
-
-
-def load_source(
-    source: Source,
-    *,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    keep: Keep = "plain",
-    quantize: Quantization | None = None,
-    memory: int | str | None = None,
-) -> FluxPipeline:
-    """See `FluxPipeline.from_pretrained`; the files were found already."""
+) -> Networks:
+    """The networks of a model: all of them now, or with `memory` as it allows. The arguments and
+    errors are those of `FluxPipeline.from_pretrained`; a Source has been found already."""
     settings = read(Settings)
+    source = (
+        name_or_path if isinstance(name_or_path, Source) else locate(name_or_path, settings.models)
+    )
     place = choose_device(settings.device if device is None else device)
     number = choose_dtype(settings.dtype if dtype is None else dtype, place)
-    origin = str(source.root or source.layout)
-    if memory is not None:
-        if keep != "plain":
-            raise Flux1Error(f"keep: {keep!r} is chosen by memory; give one of the two")
-        from flux1.pipeline.staged import StagedPipeline
+    if memory is None:
+        networks: Networks = _load_all(source, place, number, keep, quantize)
+    elif keep == "plain":
+        networks = Staged(source, place, number, memory, quantize)
+    else:
+        raise Flux1Error(f"keep: {keep!r} is chosen by memory; give one of the two")
+    announce_licence(source.variant.licence, str(source.root or source.layout))
+    return networks
 
-        staged = StagedPipeline(source, origin, place, number, memory, quantize)
-        announce_licence(source.variant.licence, origin)
-        return staged
-    model = load_model(source, number, place, keep, quantize)
-    announce_licence(source.variant.licence, origin)
-    return FluxPipeline(
+
+def _load_all(
+    source: Source,
+    device: torch.device,
+    dtype: torch.dtype,
+    keep: Keep,
+    quantize: Quantization | None,
+) -> Loaded:
+    model = load_model(source, dtype, device, keep, quantize)
+    return Loaded(
         source.variant,
         model.transformer,
         model.autoencoder,
         text_encoder(model.text, source.variant.text),
         source.model_hash,
-        origin,
     )
 
 
@@ -77,18 +76,6 @@ def announce_licence(licence: Licence, origin: str) -> None:
             "licence of these weights: %s (%s); %s; kept in %s",
             licence.name, licence.duties, licence.url, origin,
         )  # fmt: skip
-
-
-def text_encoder(parts: TextParts, text: FluxText | SentenceText) -> TextEncoder:
-    """Text networks and tokenizers to what turns prompts into conditioning."""
-    if isinstance(parts, FluxTextParts) and isinstance(text, FluxText):
-        longest = min(parts.clip_tokenizer.model_max_length, text.clip.max_length)
-        lengths = longest, text.max_tokens
-        return FluxTextEncoder(
-            parts.clip, parts.t5, parts.clip_tokenizer, parts.t5_tokenizer, *lengths
-        )
-    assert isinstance(parts, SentenceTextParts)  # a variant has one kind of text or the other
-    return SentenceTextEncoder(parts.bert, parts.tokenizer, text.max_tokens)
 
 
 def choose_device(wanted: str | torch.device) -> torch.device:

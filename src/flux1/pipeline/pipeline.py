@@ -1,9 +1,8 @@
 """Prompt to picture in one process. Read `FluxPipeline.stream` first: it is the whole path."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from PIL.Image import Image
@@ -18,17 +17,19 @@ from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS, euler_in_dtype, ev
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import image_ids, pack
 from flux1.model.transformer import Transformer
-from flux1.pipeline.advance import TOKENS_PER_CALL, advance
+from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
 from flux1.pipeline.job import Job
 from flux1.pipeline.like import dtype_of
-from flux1.pipeline.lora import LoadedLora, Loras
+from flux1.pipeline.load import Networks, load
+from flux1.pipeline.lora import LoadedLora
 from flux1.pipeline.upscale import upscale
-from flux1.request import ImageRequest, LoraUse, make_request
+from flux1.request import ImageRequest, LoraUse, Origin, make_request
 from flux1.variants import Variant
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization
+from flux1.weights.sources import Source
 
 
 @dataclass(frozen=True)
@@ -45,35 +46,21 @@ class Pictures:
     dropped: str = ""
 
 
-@dataclass(eq=False)
 class FluxPipeline:
-    """A loaded model. Build it with `FluxPipeline.from_pretrained(...)`.
+    """Networks that draw. Build it with `FluxPipeline.from_pretrained(...)`, or of `networks` that
+    were loaded (`Loaded`) or come as memory allows (`Staged`)."""
 
-    `tokens_per_call` and `in_strips` (of the decode) bound the memory of drawing; a picture does
-    not depend on them beyond rounding.
-    """
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks
+        self._remembered: dict[tuple[str, int | None], Conditioning] = {}
 
-    variant: Variant
-    transformer: Transformer
-    autoencoder: Autoencoder
-    text: TextEncoder
-    model_hash: str
-    origin: str
-    tokens_per_call: int = TOKENS_PER_CALL
-    in_strips: bool = False
-    runtime: ClassVar[str] = "torch"
-    _conditions: dict[tuple[str, int | None], Conditioning] = field(
-        default_factory=dict, repr=False
-    )
-
-    def __post_init__(self) -> None:
-        self._loras = Loras(self.transformer.config, self.device, self.dtype)
-        self._loras.attach(self.transformer)
+    def __repr__(self) -> str:
+        return f"FluxPipeline({self.networks!r})"
 
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = "flux-mini",
+        name_or_path: str | Path | Source = "flux-mini",
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
@@ -81,7 +68,8 @@ class FluxPipeline:
         keep: Keep = "plain",
         quantize: Quantization | None = None,
     ) -> "FluxPipeline":
-        """Load a model by name ('flux-mini', 'flux-dev', ...) or from a folder of weights.
+        """Load a model by name ('flux-mini', 'flux-dev', ...), from a folder or a file of weights,
+        or from a source that was found (`weights.sources.locate`).
 
         `device` defaults to CUDA where there is a card, else the CPU; `dtype` to bfloat16 there
         and float32 on the CPU. `memory` is the most that the card may hold, or without one this
@@ -93,19 +81,47 @@ class FluxPipeline:
         Raises UnknownModelError, MissingWeightsError or WeightsError; Flux1Error for what this
         machine or these options do not allow.
         """
-        from flux1.pipeline.load import load_pipeline
+        return cls(
+            load(
+                name_or_path, device=device, dtype=dtype, memory=memory, keep=keep,
+                quantize=quantize,
+            )
+        )  # fmt: skip
 
-        return load_pipeline(
-            name_or_path, device=device, dtype=dtype, memory=memory, keep=keep, quantize=quantize
-        )
+    @property
+    def variant(self) -> Variant:
+        """The row of the model."""
+        return self.networks.variant
+
+    @property
+    def transformer(self) -> Transformer:
+        """The networks' transformer."""
+        return self.networks.transformer
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The networks' autoencoder."""
+        return self.networks.autoencoder
+
+    @property
+    def text(self) -> TextEncoder:
+        """The networks' text encoder."""
+        return self.networks.text
 
     @property
     def device(self) -> torch.device:
-        return self.transformer.img_in.weight.device
+        """The device on which the networks compute."""
+        return self.networks.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.transformer.img_in.weight.dtype
+        """The number format in which the networks compute."""
+        return self.networks.dtype
+
+    @property
+    def origin(self) -> Origin:
+        """What a picture's recipe says of the networks."""
+        return self.networks.origin
 
     def __call__(
         self,
@@ -145,16 +161,16 @@ class FluxPipeline:
         """Read a LoRA's file and keep it ready under `name` (by default its path); a line says what
         it touches. What had that name is replaced. Raises MissingWeightsError or WeightsError."""
         name = str(path) if name is None else name
-        self._loras.load(Path(path), name)
-        return self._loras[name]
+        self.networks.loras.load(Path(path), name)
+        return self.networks.loras[name]
 
     def unload_lora(self, name: str) -> None:
         """Take a LoRA away: the pipeline is what it was before. RequestError if it is not there."""
-        self._loras.unload(name)
+        self.networks.loras.unload(name)
 
     def loaded_lora(self, name: str) -> LoadedLora:
         """RequestError if it is not there."""
-        return self._loras[name]
+        return self.networks.loras[name]
 
     def draw(
         self, request: ImageRequest, callback: Callable[[Step], None] | None = None
@@ -185,12 +201,13 @@ class FluxPipeline:
                 raise RequestError(
                     "model", f"the request is for {request.model}, this is {self.variant.id}"
                 )
-        self._loras.prepare([use for request in requests for use in request.loras])
+        self.networks.loras.prepare([use for request in requests for use in request.loras])
+        self.networks.prepare(requests)
         seeds = [r.seed + k for r in requests for k in range(r.num_images)]
         owners = [r for r in requests for _ in range(r.num_images)]
         jobs = [self.start(r, seed) for r, seed in zip(owners, seeds, strict=True)]
         while waiting := [i for i, job in enumerate(jobs) if not job.done]:
-            advance([jobs[i] for i in waiting], self.transformer, self.tokens_per_call)
+            advance([jobs[i] for i in waiting], self.transformer, self.networks.tokens_per_call)
             for i in waiting:
                 step, rest = divmod(jobs[i].evaluations, EVALUATIONS_PER_STEP[owners[i].solver])
                 if rest == 0:
@@ -218,11 +235,11 @@ class FluxPipeline:
             guidance,
             request.guidance,
             image_ids(rows, columns),
-            self._loras.taken(request.loras),
+            self.networks.loras.taken(request.loras),
             like,
             evaluation_times(solver, times),
         )
-        self._loras.draws(job, request.loras)
+        self.networks.loras.draws(job, request.loras)
         return job
 
     def conditions(self, request: ImageRequest) -> dict[Condition, Conditioning]:
@@ -236,19 +253,19 @@ class FluxPipeline:
     def encode(self, prompt: str, at_least: int | None = None) -> Conditioning:
         """A prompt's conditioning; the 64 used last are remembered. From one thread at a time.
         `at_least` as a TextEncoder takes it."""
-        found = self._conditions.pop((prompt, at_least), None)
+        found = self._remembered.pop((prompt, at_least), None)
         if found is None:
             (found,) = self.text([prompt], at_least)
-        self._conditions[prompt, at_least] = found
-        if len(self._conditions) > 64:
-            self._conditions.pop(next(iter(self._conditions)))
+        self._remembered[prompt, at_least] = found
+        if len(self._remembered) > 64:
+            self._remembered.pop(next(iter(self._remembered)))
         return found
 
     def decode(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
         """The picture that a request's finished (or estimated) tokens stand for."""
         like = presets.find(request.like)
         grid = self._grid(request)
-        return decode(tokens, *grid, self.autoencoder, like, self.in_strips)
+        return decode(tokens, *grid, self.autoencoder, like, self.networks.exact_tiling)
 
     def finish(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
         """The picture that a request asked for: decoded, and enlarged if it is to be."""

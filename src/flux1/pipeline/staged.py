@@ -1,28 +1,28 @@
-"""A pipeline in as much memory as it is given: each network comes when it is asked for, and those
-that do not fit beside it leave first.
+"""A model in as much memory as it is given: each network comes when it is asked for, and those that
+do not fit beside it leave first.
 
-What is drawn, and how, stays `FluxPipeline`'s: only where its networks come from is another. Its
-stream encodes every prompt before it asks for the transformer, and asks for the autoencoder last.
+What is drawn, and how, does not depend on it. A pipeline encodes every prompt before it asks for
+the transformer, and asks for the autoencoder last.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import torch
 
-from flux1.events import Finished, Step
+from flux1.errors import Flux1Error, RequestError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.transformer import Transformer
-from flux1.pipeline.encode import TextEncoder
+from flux1.pipeline.encode import FluxWords, SentenceWords, TextEncoder, text_encoder
 from flux1.pipeline.ledger import ledger_of
-from flux1.pipeline.load import text_encoder
+from flux1.pipeline.loaded import origin_of
 from flux1.pipeline.lora import Loras
 from flux1.pipeline.memory import give_back
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.modulate import ROWS_AHEAD
 from flux1.pipeline.plan import Device, Estimate, Stages, Way, Work, plan, too_little
 from flux1.pipeline.room import room_within
-from flux1.request import ImageRequest, make_request
+from flux1.request import ImageRequest, Origin, make_request
 from flux1.weights.load import load_text, source_autoencoder, source_transformer
 from flux1.weights.model_files import verify
 from flux1.weights.numbers.quantize import Quantization
@@ -47,22 +47,16 @@ LEAVING: dict[Stages, dict[Name, tuple[Name, ...]]] = {  # who goes before one c
 }
 
 
-def _check(source: Source) -> None:
-    """WeightsError for names and shapes of the networks that come late, before the text encoders
-    have worked."""
-    if source.files is not None:
-        open_network(source.files.transformer, "transformer", source)
-        open_network(source.files.autoencoder, "autoencoder", source)
+class Staged:
+    """The networks of one model, which come and go within `memory`. For each set of requests it
+    plans which of them are there at once and how they are kept. Use it from one thread at a time.
 
-
-class StagedPipeline(FluxPipeline):
-    """A FluxPipeline that plans, for each stream, which networks are there at once and how they
-    are kept. Use it from one thread."""
+    It answers the same questions as `Loaded`.
+    """
 
     def __init__(
         self,
         source: Source,
-        origin: str,
         device: torch.device,
         dtype: torch.dtype,
         memory: int | str,
@@ -75,54 +69,102 @@ class StagedPipeline(FluxPipeline):
         """
         try:
             verify(source)
-            _check(source)
+            _check_late(source)
             self._ledger = ledger_of(source)
-            self.variant, self.model_hash = source.variant, source.model_hash
         except OSError as failure:
             raise unreadable(failure) from failure
+        self.variant, self.model_hash = source.variant, source.model_hash
+        self.device, self.dtype = device, dtype
+        self.loras = Loras(source.variant.transformer, device, dtype)
+        self.estimate: Estimate | None = None  # of what was prepared last
         self._room = room_within(memory, device, source.variant)
-        self.origin = origin
-        self._source, self._device, self._dtype, self._quantize = source, device, dtype, quantize
-        self.estimate: Estimate | None = None  # of the last stream
+        self._source, self._quantize = source, quantize
         self._inside: dict[Name, Any] = {}
-        self._conditions = {}
-        self._loras = Loras(source.variant.transformer, device, dtype)
+        self._words: FluxWords | SentenceWords | None = None
 
     def __repr__(self) -> str:
-        return f"StagedPipeline({self.variant.id!r}, {self._room})"
+        return f"Staged({self.variant.id!r}, {self._room})"
 
     @property
-    def device(self) -> torch.device:
-        return self._device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._dtype
-
-    @property
-    def text(self) -> TextEncoder:  # type: ignore[override]
+    def text(self) -> TextEncoder:
+        """The text encoder, loaded now if it is not here."""
         return self._ask("text", self._load_text)
 
     @property
-    def transformer(self) -> Transformer:  # type: ignore[override]
+    def transformer(self) -> Transformer:
+        """The transformer, loaded now if it is not here."""
         return self._ask("transformer", self._load_transformer)
 
     @property
-    def autoencoder(self) -> Autoencoder:  # type: ignore[override]
+    def autoencoder(self) -> Autoencoder:
+        """The autoencoder, loaded now if it is not here."""
         return self._ask("autoencoder", self._load_autoencoder)
 
-    def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]:
-        """As FluxPipeline's. Flux1Error, naming the least that would do, if the memory is too
-        little for these requests."""
-        self._loras.prepare([use for request in requests for use in request.loras])
+    @property
+    def origin(self) -> Origin:
+        """The weights, device and number format that a picture's recipe names."""
+        return origin_of(self.model_hash, self.device, self.dtype)
+
+    @property
+    def tokens_per_call(self) -> int:
+        """The image and text tokens that may share a model call."""
+        return self._way.tokens_per_call
+
+    @property
+    def exact_tiling(self) -> bool:
+        """Whether pictures are decoded a strip of rows at a time, exactly."""
+        return self._way.in_strips
+
+    @property
+    def comes_and_goes(self) -> bool:
+        """Whether networks leave while others work: they may."""
+        return True
+
+    @property
+    def together(self) -> bool:
+        """Whether all networks are in memory at once, as they were prepared last."""
+        return self._way.stages == "together"
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the device's memory that it may take, weights and computing together."""
+        return self._room.ram if self._room.vram is None else self._room.vram
+
+    def prepare(self, requests: Sequence[ImageRequest]) -> None:
+        """Plan how to draw these requests together; networks that are kept otherwise leave.
+
+        Flux1Error, naming the least that would do, if the memory is too little for them.
+        """
         self._adopt(self._plan(requests))
-        yield from super().stream(requests)
+
+    def check(self, request: ImageRequest) -> None:
+        """RequestError if the memory is too little to draw this request among many others."""
+        try:
+            self._plan([replace(request, num_images=ROWS_AHEAD)])
+        except Flux1Error as little:
+            size = f"{request.width}x{request.height}"
+            raise RequestError("size", f"{size} does not fit: {little}") from little
+
+    def count_tokens(self, prompt: str) -> int:
+        """The number of tokens that the text encoder reads of a prompt."""
+        if self._words is None:
+            self._ask("text", self._load_text)  # its tokenizers stay when it leaves
+        assert self._words is not None
+        return self._words.count(prompt)
+
+    @property
+    def _way(self) -> Way:
+        """How what was prepared last is drawn; if nothing was, a picture of the usual size."""
+        if self.estimate is None:
+            self.prepare([make_request(self.variant, "any", seed=0)])
+        assert self.estimate is not None
+        return self.estimate.way
 
     def _plan(self, requests: Sequence[ImageRequest]) -> Estimate:
-        device: Device = "cuda" if self._device.type == "cuda" else "cpu"
-        work = replace(Work.of(self.variant, requests), loras=self._loras.file_bytes)
+        device: Device = "cuda" if self.device.type == "cuda" else "cpu"
+        work = replace(Work.of(self.variant, requests), loras=self.loras.file_bytes)
         estimates = plan(
-            self._ledger, work, self._room, {device: self._dtype}, quantizations=(self._quantize,)
+            self._ledger, work, self._room, {device: self.dtype}, quantizations=(self._quantize,)
         )
         if estimates[0].lacks:
             raise too_little(self.variant, work, self._room, estimates)
@@ -132,7 +174,6 @@ class StagedPipeline(FluxPipeline):
         """From now on draw this way; networks that are kept otherwise, or were together, leave."""
         before, self.estimate = self.estimate, estimate
         way = estimate.way
-        self.tokens_per_call, self.in_strips = way.tokens_per_call, way.in_strips
         if before is None:
             return
         if before.way.stages != way.stages:
@@ -145,10 +186,7 @@ class StagedPipeline(FluxPipeline):
     def _ask(self, name: Name, load: Callable[[Way], T]) -> T:
         """A network that is there, or comes now."""
         if name not in self._inside:
-            if self.estimate is None:  # it is asked for outside of a stream
-                self._adopt(self._plan([make_request(self.variant, "any", seed=0)]))
-            assert self.estimate is not None
-            way = self.estimate.way
+            way = self._way
             self._leave(LEAVING[way.stages][name])
             try:
                 self._inside[name] = load(way)
@@ -162,7 +200,7 @@ class StagedPipeline(FluxPipeline):
         """Drop networks, and give their memory back."""
         there = [name for name in names if name in self._inside]
         if "transformer" in there:
-            self._loras.detach()
+            self.loras.detach()
         for name in there:
             del self._inside[name]
         if there:
@@ -170,15 +208,25 @@ class StagedPipeline(FluxPipeline):
 
     def _load_text(self, way: Way) -> TextEncoder:
         quantize = self._quantize if way.keep_text == "plain" else None
-        parts = load_text(self._source, self._dtype, self._device, way.keep_text, quantize)
-        return text_encoder(parts, self.variant.text)
+        parts = load_text(self._source, self.dtype, self.device, way.keep_text, quantize)
+        encoder = text_encoder(parts, self.variant.text)
+        self._words = encoder.words
+        return encoder
 
     def _load_transformer(self, way: Way) -> Transformer:
         transformer = source_transformer(
-            self._source, self._dtype, self._device, way.keep, self._quantize
+            self._source, self.dtype, self.device, way.keep, self._quantize
         )
-        self._loras.attach(transformer)
+        self.loras.attach(transformer)
         return transformer
 
     def _load_autoencoder(self, way: Way) -> Autoencoder:
-        return source_autoencoder(self._source, self._dtype, self._device)
+        return source_autoencoder(self._source, self.dtype, self.device)
+
+
+def _check_late(source: Source) -> None:
+    """WeightsError for names and shapes of the networks that come late, before the text encoders
+    have worked."""
+    if source.files is not None:
+        open_network(source.files.transformer, "transformer", source)
+        open_network(source.files.autoencoder, "autoencoder", source)

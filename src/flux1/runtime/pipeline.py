@@ -21,7 +21,7 @@ from flux1.flow.schedule import sampling_times, spaced
 from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS
 from flux1.model.config import UpscalerConfig
 from flux1.model.tiles import enlarged
-from flux1.request import ImageRequest
+from flux1.request import ImageRequest, Origin
 from flux1.runtime.folder import Exported, read_folder
 from flux1.runtime.noise import initial_noise
 from flux1.runtime.patches import image_ids, pack, unpack
@@ -79,16 +79,10 @@ class OnnxPipeline:
         return self.exported.variant
 
     @property
-    def model_hash(self) -> str:
-        return self.exported.model_hash
-
-    @property
-    def device(self) -> str:
-        return self.provider.removesuffix(SUFFIX).lower()
-
-    @property
-    def dtype(self) -> str:
-        return DTYPES[self.exported.dtype]
+    def origin(self) -> Origin:
+        """What a picture's recipe says of the graphs."""
+        device = self.provider.removesuffix(SUFFIX).lower()
+        return Origin(self.exported.model_hash, device, DTYPES[self.exported.dtype], self.runtime)
 
     def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]:
         """Draw request after request. Images are numbered across all of them.

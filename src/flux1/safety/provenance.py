@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from flux1 import __version__
 from flux1.errors import OutputError, nearest
-from flux1.request import ImageRequest
+from flux1.request import ImageRequest, Origin
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_EXIF = 192 * 1024  # a recipe of two longest prompts in UTF-16
@@ -62,21 +62,12 @@ class Recipe:
 
 
 def recipe_of(
-    request: ImageRequest,
-    seed: int,
-    model_hash: str,
-    device: str,
-    dtype: str,
-    loras: tuple[LoraRecord, ...] = (),
-    runtime: str = "torch",
+    request: ImageRequest, seed: int, origin: Origin, loras: tuple[LoraRecord, ...] = ()
 ) -> Recipe:
     """The recipe of the picture that `seed` gave for a request. `loras` are those of the request,
     as they are kept: a picture does not tell where files lay."""
     asked = {k: v for k, v in asdict(request).items() if k not in ("num_images", "loras", "seed")}
-    return Recipe(
-        **asked, seed=seed, model_hash=model_hash, device=device, dtype=dtype,
-        version=__version__, loras=loras, runtime=runtime,
-    )  # fmt: skip
+    return Recipe(**asked, **asdict(origin), seed=seed, version=__version__, loras=loras)
 
 
 def format_for(path: Path) -> str:

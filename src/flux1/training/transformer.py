@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from flux1.events import Finished
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
+from flux1.pipeline.loaded import Loaded
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import make_request
 from flux1.training.objective import ParameterGroups, sheet
@@ -112,15 +113,16 @@ def recompute_blocks(model: Transformer) -> None:
 
 
 def drawn_sheet(
-    pipeline: FluxPipeline, prompts: Sequence[str], grid: tuple[int, int], **asked: Any
+    networks: Loaded, prompts: Sequence[str], grid: tuple[int, int], **asked: Any
 ) -> Image.Image:
     """One picture for each prompt, `grid` tokens high and wide; `asked` as in `make_request`."""
-    side = pipeline.variant.size_multiple
+    side = networks.variant.size_multiple
     height, width = grid[0] * side, grid[1] * side
     requests = [
-        make_request(pipeline.variant, prompt, width=width, height=height, seed=i, **asked)
+        make_request(networks.variant, prompt, width=width, height=height, seed=i, **asked)
         for i, prompt in enumerate(prompts)
     ]
-    drawn = [event for event in pipeline.stream(requests) if isinstance(event, Finished)]
+    events = FluxPipeline(networks).stream(requests)
+    drawn = [event for event in events if isinstance(event, Finished)]
     drawn.sort(key=lambda event: event.image)
     return sheet([event.picture for event in drawn], columns=8)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from flux1.errors import Flux1Error
 from flux1.model.autoencoder import Autoencoder
@@ -94,6 +94,11 @@ class RememberedText:
         if at_least is not None:
             raise ValueError(f"at_least {at_least}: what is remembered has one length")
         return [self._read(prompt) for prompt in prompts]
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        """None: what they gave is in the cache."""
+        return ()
 
     def count(self, prompt: str) -> int:
         return len(self._read(prompt).txt)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from flux1.flow.path import mix, velocity
 from flux1.flow.schedule import training_times
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.loaded import Loaded
 from flux1.training.finetune.encoded import EncodedPictures, NamedBatch
 from flux1.training.finetune.remarks import Remarks
 from flux1.training.objective import ParameterGroups
@@ -26,7 +26,7 @@ class CaptionedObjective:
     """
 
     model: nn.Module
-    pipeline: FluxPipeline
+    networks: Loaded
     pictures: EncodedPictures
     guidance: float | None
     prompts: tuple[str, ...] = ()
@@ -34,13 +34,13 @@ class CaptionedObjective:
     unit: str = "images"
 
     def batch(self, step: int) -> NamedBatch:
-        return self.pictures.batch(step, self.pipeline.text)
+        return self.pictures.batch(step, self.networks.text)
 
     def loss(
         self, batch: NamedBatch, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         world, count = self.pictures.world, self.pictures.batch_size
-        device, shape = self.pipeline.device, batch.tokens.shape[1:]
+        device, shape = self.networks.device, batch.tokens.shape[1:]
         noise = world.own(torch.randn((count, *shape), generator=generator)).to(device)
         t = world.own(training_times(count, shape[0], generator)).to(device)
         errors = self._errors(batch, noise, t)
@@ -57,7 +57,7 @@ class CaptionedObjective:
         image = batch.tokens.to(device)
         words = Batch(image, batch.txt.to(device), batch.pooled.to(device), batch.grid)
         guidance = None if self.guidance is None else torch.full_like(t, self.guidance)
-        network = self.pipeline.transformer
+        network = self.networks.transformer
         predicted = predict(network, mix(image, noise, t), t, words, guidance)
         return squared_errors(predicted, velocity(image, noise))
 
@@ -85,7 +85,7 @@ class CaptionedObjective:
         default."""
         if not self.prompts:
             return None
-        return drawn_sheet(self.pipeline, self.prompts, self.pictures.sizes[0][0].grid)
+        return drawn_sheet(self.networks, self.prompts, self.pictures.sizes[0][0].grid)
 
 
 def _finite(errors: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

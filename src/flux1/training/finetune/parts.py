@@ -8,14 +8,12 @@ import torch
 from flux1.errors import DataError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.transformer import Transformer
-from flux1.pipeline.encode import FluxTextEncoder, SentenceTextEncoder, TextEncoder
+from flux1.pipeline.encode import TextEncoder, text_encoder
 from flux1.training.finetune.settings import FinetuneSettings
 from flux1.training.finetune.stored import let_gradients_through
 from flux1.training.lora import LoraNetwork, linear_layers, widths
-from flux1.variants import FluxText
 from flux1.weights.load import (
     RANDOM_SEED,
-    FluxTextParts,
     load_autoencoder,
     load_text,
     load_transformer,
@@ -40,15 +38,9 @@ class Parts:
     device: torch.device
 
     def text_encoder(self) -> TextEncoder:
-        dtype, text = getattr(torch, self.settings.precision), self.source.variant.text
+        dtype = getattr(torch, self.settings.precision)
         parts = load_text(self.source, dtype, self.device, self.settings.keep)
-        if isinstance(parts, FluxTextParts):
-            assert isinstance(text, FluxText)  # a variant has one kind of text or the other
-            return FluxTextEncoder(
-                parts.clip, parts.t5, parts.clip_tokenizer, parts.t5_tokenizer,
-                text.clip.max_length, text.max_tokens,
-            )  # fmt: skip
-        return SentenceTextEncoder(parts.bert, parts.tokenizer, text.max_tokens)
+        return text_encoder(parts, self.source.variant.text)
 
     def autoencoder(self) -> Autoencoder:
         """In fp32: it is small, and what it says of a picture is kept."""

@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 
 from flux1.errors import DataError
+from flux1.pipeline.loaded import Loaded
 from flux1.pipeline.memory import give_back
-from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import make_request
 from flux1.training.distributed import World, divide
 from flux1.training.finetune.cache import Cache, RememberedText
@@ -104,15 +104,20 @@ class Finetune:
             recompute_blocks(transformer)
         divide(transformer, world)
         give_back()
-        pipeline = FluxPipeline(
+        networks = Loaded(
             self.source.variant, transformer, autoencoder, RememberedText(cache),
-            self.source.model_hash, str(self.out),
+            self.source.model_hash,
         )  # fmt: skip
         pictures = EncodedPictures(
             encoded, settings.batch_size, settings.seed, settings.caption_dropout, world
         )
         objective = CaptionedObjective(
-            learner, pipeline, pictures, settings.guidance, options.prompts, self.remarks
+            learner,
+            networks,
+            pictures,
+            settings.guidance,
+            options.prompts,
+            self.remarks,
         )
         ran = run(
             objective, self._loop(), self.out, self.console, stop_at, options.loggers,

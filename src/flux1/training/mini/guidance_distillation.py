@@ -24,7 +24,7 @@ from flux1.flow.path import mix
 from flux1.flow.schedule import shift_mu, shifted, training_times
 from flux1.model.transformer import Transformer
 from flux1.pipeline.encode import Conditioning
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.loaded import Loaded
 from flux1.training.mini.data import Buckets
 from flux1.training.objective import ParameterGroups
 from flux1.training.transformer import (
@@ -53,10 +53,10 @@ class GuidanceDistillationObjective:
     `scales`. It is divided by 1 + (w - 1)^2, as the target's variance grows: otherwise the largest
     scales would be all that counts.
 
-    `pipeline` holds the student and draws the previews; `teacher` has no guidance embedding.
+    `networks` hold the student and draws the previews; `teacher` has no guidance embedding.
     """
 
-    pipeline: FluxPipeline
+    networks: Loaded
     teacher: Transformer
     scenes: Buckets
     preview_prompts: tuple[str, ...]
@@ -69,14 +69,14 @@ class GuidanceDistillationObjective:
     _nothing: Conditioning = field(init=False)
 
     def __post_init__(self) -> None:
-        (self._nothing,) = self.pipeline.text([""])
+        (self._nothing,) = self.networks.text([""])
 
     @property
     def model(self) -> Transformer:
-        return self.pipeline.transformer
+        return self.networks.transformer
 
     def batch(self, step: int) -> Batch:
-        return self.scenes.batch(step, self.seed, self.caption_dropout, self.pipeline.text)
+        return self.scenes.batch(step, self.seed, self.caption_dropout, self.networks.text)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         image = batch.tokens
@@ -116,9 +116,10 @@ class GuidanceDistillationObjective:
 
     def preview(self, model: Transformer) -> Image.Image:
         """One picture for each preview prompt, one evaluation a step."""
-        pipeline, grid = replace(self.pipeline, transformer=model), self.scenes.parts[0].grid
+        networks = replace(self.networks, transformer=model)
+        grid = self.scenes.parts[0].grid
         return drawn_sheet(
-            pipeline, self.preview_prompts, grid, steps=16, guidance=self.preview_scale
+            networks, self.preview_prompts, grid, steps=16, guidance=self.preview_scale
         )
 
 

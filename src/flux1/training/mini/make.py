@@ -21,8 +21,8 @@ from flux1.errors import DataError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig
 from flux1.model.transformer import Transformer
-from flux1.pipeline.encode import SentenceTextEncoder
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.encode import text_encoder
+from flux1.pipeline.loaded import Loaded
 from flux1.training.loop import LoopSettings, train
 from flux1.training.lora import LoraNetwork, linear_layers
 from flux1.training.mini.autoencoder import (
@@ -140,7 +140,7 @@ class Run:
             scenes = self._scenes(phase, made.autoencoder, sprites, seed, number, of)
             made = Made(made.transformer, autoencoder, languages[phase.text], scenes)
             objective = RectifiedFlowObjective(
-                self._pipeline(made, variant), scenes, recipe.preview_prompts, seed,
+                self._networks(made, variant), scenes, recipe.preview_prompts, seed,
                 phase.caption_dropout,
             )  # fmt: skip
             self.console.print(of)
@@ -158,7 +158,7 @@ class Run:
         if stage.loop.compile:
             teacher.compile(dynamic=False)
         objective = GuidanceDistillationObjective(
-            self._pipeline(made, self.variant), teacher, self._batches(made, stage.loop),
+            self._networks(made, self.variant), teacher, self._batches(made, stage.loop),
             self.recipe.preview_prompts, self.recipe.seed, stage.scales, stage.points,
             stage.caption_dropout,
         )  # fmt: skip
@@ -179,7 +179,7 @@ class Run:
         if stage.loop.compile:
             teacher.compile(dynamic=False)
         objective = StepDistillationObjective(
-            lora, teacher, self._pipeline(made, student), self._batches(made, stage.loop),
+            lora, teacher, self._networks(made, student), self._batches(made, stage.loop),
             self.recipe.preview_prompts, self.recipe.seed, stage.steps, stage.teacher_steps,
         )  # fmt: skip
         trained = train(objective, stage.loop, self.folder / "step-distillation", self.console)
@@ -193,10 +193,10 @@ class Run:
         save_model_folder(folder, variant, made.transformer, made.autoencoder, made.language)
         return folder
 
-    def _pipeline(self, made: Made, variant: Variant) -> FluxPipeline:
+    def _networks(self, made: Made, variant: Variant) -> Loaded:
         words = made.language
-        text = SentenceTextEncoder(words.bert, words.tokenizer, self.text.max_tokens)
-        return FluxPipeline(variant, made.transformer, made.autoencoder, text, "", str(self.folder))
+        text = text_encoder(words, self.text)
+        return Loaded(variant, made.transformer, made.autoencoder, text)
 
     def _sprites(self) -> Sprites:
         path = self.folder / "sprites.npz"

@@ -9,7 +9,7 @@ from torch import Tensor
 from flux1.flow.path import mix, velocity
 from flux1.flow.schedule import training_times
 from flux1.model.transformer import Transformer
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.loaded import Loaded
 from flux1.training.mini.data import Buckets
 from flux1.training.objective import ParameterGroups
 from flux1.training.transformer import Batch, drawn_sheet, parameter_groups, predict, squared_error
@@ -19,11 +19,11 @@ from flux1.training.transformer import Batch, drawn_sheet, parameter_groups, pre
 class RectifiedFlowObjective:
     """Mean squared error of the velocity, at logit-normal times shifted for the resolution.
 
-    `pipeline` holds the transformer that is trained, and draws the previews. A network with a
+    `networks` hold the transformer that is trained, and draws the previews. A network with a
     guidance embedding is told 1, the scale that leaves the prompt's own distribution as it is.
     """
 
-    pipeline: FluxPipeline
+    networks: Loaded
     scenes: Buckets
     preview_prompts: tuple[str, ...]
     seed: int
@@ -33,10 +33,10 @@ class RectifiedFlowObjective:
 
     @property
     def model(self) -> Transformer:
-        return self.pipeline.transformer
+        return self.networks.transformer
 
     def batch(self, step: int) -> Batch:
-        return self.scenes.batch(step, self.seed, self.caption_dropout, self.pipeline.text)
+        return self.scenes.batch(step, self.seed, self.caption_dropout, self.networks.text)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         image = batch.tokens
@@ -54,7 +54,8 @@ class RectifiedFlowObjective:
 
     def preview(self, model: Transformer) -> Image.Image:
         """One picture for each preview prompt, with classifier-free guidance."""
-        pipeline, grid = replace(self.pipeline, transformer=model), self.scenes.parts[0].grid
+        networks = replace(self.networks, transformer=model)
+        grid = self.scenes.parts[0].grid
         return drawn_sheet(
-            pipeline, self.preview_prompts, grid, steps=16, true_cfg=self.preview_scale
+            networks, self.preview_prompts, grid, steps=16, true_cfg=self.preview_scale
         )

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from flux1.flow.schedule import sampling_times, shift_mu
 from flux1.flow.solvers import SOLVERS
-from flux1.pipeline.pipeline import FluxPipeline
+from flux1.pipeline.loaded import Loaded
 from flux1.training.mini.data import Buckets
 from flux1.training.objective import ParameterGroups
 from flux1.training.transformer import Batch, drawn_sheet, predict
@@ -39,7 +39,7 @@ class StepDistillationObjective:
 
     model: nn.Module
     teacher: nn.Module
-    pipeline: FluxPipeline
+    networks: Loaded
     scenes: Buckets
     preview_prompts: tuple[str, ...]
     seed: int
@@ -48,7 +48,7 @@ class StepDistillationObjective:
     unit: str = "images"
 
     def batch(self, step: int) -> Batch:
-        return self.scenes.batch(step, self.seed, 0.0, self.pipeline.text)
+        return self.scenes.batch(step, self.seed, 0.0, self.networks.text)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         x = torch.randn(batch.tokens.shape, generator=generator).to(batch.tokens.device)
@@ -85,7 +85,7 @@ class StepDistillationObjective:
         """One picture for each preview prompt, in as many steps as are learnt; the pipeline's
         transformer is the one beside which the student's branches are."""
         grid = self.scenes.parts[0].grid
-        return drawn_sheet(self.pipeline, self.preview_prompts, grid, steps=self.steps)
+        return drawn_sheet(self.networks, self.preview_prompts, grid, steps=self.steps)
 
 
 def _between(t: float, s: float, count: int) -> Sequence[float]:
