@@ -16,6 +16,9 @@ from flux1.training.mini.world.places import (
     backdrop,
     combinations,
     in_front,
+    light_words,
+    place_words,
+    weather_words,
 )
 
 SHAPES = ((128, 128), (160, 96), (96, 160))
@@ -143,3 +146,16 @@ def test_every_row_has_words() -> None:
         assert row.phrases
         assert row.nouns
         assert len(set(row.phrases)) == len(row.phrases)
+
+
+def test_words_are_true_of_the_setting() -> None:
+    clear, wet = setting("field", "night"), setting("field", "night", "rain")
+    assert "under the stars" in light_words(clear).phrases
+    assert "under the stars" not in light_words(wet).phrases
+    assert "under the stars" not in light_words(setting("room", "night")).phrases
+    assert "on a rainy day" not in weather_words(wet).phrases
+    assert "on a rainy day" in weather_words(setting("field", "day", "rain")).phrases
+    two = Setting("dots", colours=("pink", "white"))
+    assert "on a pink background with white polka dots" in place_words(two).phrases
+    assert all("pink" in words for words in place_words(Setting("dots", colours=("pink",))).nouns)
+    assert light_words(two).phrases == weather_words(two).nouns == ()

@@ -19,6 +19,12 @@ from flux1.training.mini.world.places.table import (
     in_front,
 )
 from flux1.training.mini.world.places.weathers import WEATHERS, WeatherRow
+from flux1.training.mini.world.places.words import (
+    Words,
+    light_words,
+    place_words,
+    weather_words,
+)
 
 __all__ = [
     "BACKGROUND_COLOURS",
@@ -35,7 +41,11 @@ __all__ = [
     "PlaceRow",
     "Setting",
     "WeatherRow",
+    "Words",
     "backdrop",
     "combinations",
     "in_front",
+    "light_words",
+    "place_words",
+    "weather_words",
 ]

@@ -69,8 +69,9 @@ def _three(colour: Rgb) -> tuple[float, float, float]:
 def make_air(rng: np.random.Generator, light: str, weather: str) -> Air:
     """The air of a light and a weather, its sky chosen and varied by `rng`."""
     lit, wet = LIGHTS[light], WEATHERS[weather]
+    dim = np.float32(wet.dim ** max(0.35, lit.ambient))  # a dark hour has less light to lose
     clear = [varied(rng, rgb(code), 0.03) for code in choose(rng, lit.skies)]
-    cloud = [mix(grey(c), rgb("#5d6f88") * grey(c) * 1.9, 0.5) * wet.dim + 0.03 for c in clear]
+    cloud = [mix(grey(c), rgb("#5d6f88") * grey(c) * 1.9, 0.5) * dim + 0.045 for c in clear]
     pale = mix(cloud[0], cloud[-1], 0.6)
     sky = tuple(
         np.clip(mix(c, mix(g, pale, 0.4), wet.overcast), 0, 1)
@@ -79,7 +80,7 @@ def make_air(rng: np.random.Generator, light: str, weather: str) -> Air:
     if wet.name == "fog":
         veil = rgb("#dfe4ea") * rgb(lit.things) * np.float32(min(1.0, 0.45 + lit.ambient))
         sky = tuple(mix(c, veil, 0.55) for c in sky)
-    tint = rgb(lit.surfaces) * np.float32(wet.dim)
+    tint = rgb(lit.surfaces) * dim
     tint = mix(tint, grey(tint), 0.5 * wet.overcast)
     sun_x = rng.uniform(0.12, 0.88)
     return Air(lit, wet, sky, tint, mix(sky[-1], sky[1], 0.15), rgb(lit.glow), float(sun_x))

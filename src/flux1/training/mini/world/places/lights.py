@@ -8,7 +8,8 @@ class LightRow:
     """One light. `skies` are gradients from the zenith to the horizon, one is chosen; `surfaces`
     and `things` multiply the colours of a place and of the things in it; `ambient` is its level;
     `body` is what shines in the sky ("sun", "low sun", "moon" or nothing); `phrases` follow a
-    noun in a caption, `nouns` stand in lists of words. `corners` is how much darker the picture's
+    noun in a caption, `nouns` stand in lists of words, both true in every weather; the `clear_`
+    ones are true only where a clear sky is seen. `corners` is how much darker the picture's
     corners are, `beams` the strength of its rays in the haze of a city."""
 
     name: str
@@ -24,6 +25,8 @@ class LightRow:
     lamps: bool = False
     corners: float = 0.0
     beams: float = 1.0
+    clear_phrases: tuple[str, ...] = ()
+    clear_nouns: tuple[str, ...] = ()
 
 
 _ROWS = (
@@ -40,8 +43,10 @@ _ROWS = (
         things="#ffffff",
         ambient=1.0,
         glow="#fffbe8",
-        phrases=("by day", "on a sunny day", "in daylight", "under a blue sky"),
-        nouns=("daylight", "a sunny day", "blue sky"),
+        phrases=("by day", "in daylight", "during the day"),
+        nouns=("daylight", "daytime"),
+        clear_phrases=("on a sunny day", "under a blue sky"),
+        clear_nouns=("a sunny day", "blue sky"),
         body="sun",
     ),
     LightRow(
@@ -74,8 +79,10 @@ _ROWS = (
         things="#ffd0b4",
         ambient=0.7,
         glow="#ffb070",
-        phrases=("at sunset", "in the evening", "under a red sky", "at dusk"),
-        nouns=("sunset", "evening light", "a red sky"),
+        phrases=("at sunset", "in the evening", "at dusk"),
+        nouns=("sunset", "evening light"),
+        clear_phrases=("under a red sky", "in the setting sun"),
+        clear_nouns=("a red sky", "evening sun"),
         body="low sun",
     ),
     LightRow(
@@ -107,8 +114,10 @@ _ROWS = (
         things="#98a2d4",
         ambient=0.35,
         glow="#8ca0ff",
-        phrases=("at night", "by night", "in the dark", "under the stars"),
-        nouns=("night", "a starry night", "a night sky"),
+        phrases=("at night", "by night", "in the dark"),
+        nouns=("night", "night time"),
+        clear_phrases=("under the stars", "under a starry sky"),
+        clear_nouns=("a starry night", "a night sky"),
         stars=30,
         lamps=True,
     ),
@@ -123,8 +132,10 @@ _ROWS = (
         things="#a4b4e4",
         ambient=0.45,
         glow="#cfdcff",
-        phrases=("by moonlight", "in the moonlight", "under a full moon", "in moonlight"),
-        nouns=("moonlight", "a full moon", "the moon"),
+        phrases=("by moonlight", "in the moonlight", "in moonlight"),
+        nouns=("moonlight", "moonlit night"),
+        clear_phrases=("under a full moon",),
+        clear_nouns=("a full moon", "the moon"),
         body="moon",
         stars=12,
         lamps=True,

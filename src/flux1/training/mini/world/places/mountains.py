@@ -43,6 +43,22 @@ def paint_mountains(sketch: Sketch) -> tuple[Ground, ...]:
     return Ground(front + 0.05, 0.97, "ground"), Ground(0.06, foot - 0.15, "sky")
 
 
+def paint_mountain_lake(sketch: Sketch) -> tuple[Ground, ...]:
+    """A lake that mirrors mountains and sky, a strip of shore before it."""
+    far, rock, hills, back, near = palette(sketch.rng, _PALETTES)
+    foot, front = sketch.between(0.46, 0.56), sketch.between(0.84, 0.92)
+    paint_sky(sketch, foot, rise=0.2)
+    layer(sketch, ridge_line(sketch, foot, sketch.between(0.14, 0.26), 4), far, 0.55)
+    _RANGES[sketch.several(0, 1)](sketch, rock, foot)
+    layer(sketch, hill_line(sketch, foot - 0.01, 0.04, 1.1), sketch.air.white(hills, 0.7), 0.2)
+    _firs(sketch, foot - 0.01, hills)
+    paint_lake(sketch, foot + 0.04, 1.0)
+    line = hill_line(sketch, front, 0.025, 0.7)
+    meadow(sketch, line, sketch.air.white(back), sketch.air.white(near))
+    water = Ground(foot + 0.12, front - 0.04, "water surface")
+    return water, Ground(front + 0.04, 0.98, "ground"), Ground(0.05, foot - 0.15, "sky")
+
+
 def _ridges(sketch: Sketch, rock: Rgb, foot: float) -> None:
     """Two or three ridges, one behind the other, as mountains look from far away."""
     count = sketch.several(2, 3)

@@ -1,4 +1,4 @@
-"""A room: wall and floor, a window on the sky outside, pictures, a rug, candles; and a table."""
+"""A room: wall and floor, a window on the sky outside, pictures, a rug, candles."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from flux1.training.mini.world.places.setting import Ground
 from flux1.training.mini.world.places.sketch import Sketch
 
 # Wall, floor, skirting and frames, rug and curtains.
-_PALETTES = (
+ROOMS = (
     ("#ecd4b4", "#a8764c", "#fff8ec", "#c85c4c"),
     ("#b8d0c8", "#b88c5c", "#f8f8f0", "#4c7c84"),
     ("#d8c4dc", "#9c7058", "#fff6f4", "#8c5c9c"),
@@ -21,7 +21,7 @@ _PALETTES = (
 
 def paint_room(sketch: Sketch) -> tuple[Ground, ...]:
     """Wall, floor, and what is in a living room."""
-    wall, floor, white, cloth = palette(sketch.rng, _PALETTES)
+    wall, floor, white, cloth = palette(sketch.rng, ROOMS)
     line = sketch.between(0.62, 0.74)
     _wall(sketch, wall, white, line)
     _floor(sketch, floor, line)
@@ -34,7 +34,7 @@ def paint_room(sketch: Sketch) -> tuple[Ground, ...]:
     if sketch.chance(0.55):
         _rug(sketch, line, cloth)
     if sketch.air.light.name == "candle light":
-        _candles(sketch, line)
+        paint_candles(sketch, line)
     return Ground(line + 0.08, 0.97, "floor"), Ground(0.1, line - 0.2, "wall")
 
 
@@ -151,7 +151,7 @@ def _rug(sketch: Sketch, line: float, cloth: Rgb) -> None:
         )
 
 
-def _candles(sketch: Sketch, line: float) -> None:
+def paint_candles(sketch: Sketch, line: float) -> None:
     """Dark corners, and one to three candles with their light."""
     canvas = sketch.canvas
     x0 = sketch.between(0.12, 0.3) if sketch.chance(0.5) else sketch.between(0.7, 0.88)
@@ -169,35 +169,3 @@ def _candles(sketch: Sketch, line: float) -> None:
         canvas.glow(x, foot - tall - 0.03, 0.24, rgb("#ffa840"), 0.45)
         canvas.ellipse(x, foot - tall - 0.03, 0.014, 0.03, rgb("#ffd060"))
         canvas.ellipse(x, foot - tall - 0.024, 0.008, 0.018, rgb("#fff6d0"))
-
-
-_WOODS = (
-    ("#b07c4c", "#8c5c38"),
-    ("#8c5c40", "#6c4430"),
-    ("#d4ac7c", "#b48c5c"),
-    ("#e8e0d4", "#c8bcac"),
-)
-
-
-def paint_table(sketch: Sketch) -> tuple[Ground, ...]:
-    """A table top before a plain wall with soft lights, as for a still life."""
-    canvas = sketch.canvas
-    wall, _, _, cloth = palette(sketch.rng, _PALETTES)
-    top, edge = palette(sketch.rng, _WOODS)
-    line = sketch.between(0.56, 0.68)
-    wall = indoors(sketch, mix(wall, cloth, sketch.between(0, 0.6)))
-    canvas.pixels[:] = canvas.rows((wall * 0.86, wall), 0, line)
-    warm = mix(sketch.air.glow, rgb("#ffffff"), 0.5)
-    for _ in range(sketch.several(0, 6)):
-        at = sketch.between(0, 1), sketch.between(0.05, line - 0.1)
-        canvas.disc(*at, sketch.between(0.03, 0.08), warm, sketch.between(0.1, 0.25), 4.0)
-    mask = canvas.below(np.full(canvas.width, line, np.float32))
-    top = indoors(sketch, top)
-    canvas.fill(mask, canvas.rows((top * 0.9, np.clip(top * 1.06, 0, 1)), line, 0.95))
-    for i in range(1, 4):
-        y = line + (0.95 - line) * (i / 4) ** 1.3
-        canvas.box(0, y, 1, y + 0.008, top * np.float32(0.84), 0.7)
-    canvas.box(0, 0.95, 1, 1, indoors(sketch, edge))
-    if sketch.air.light.name == "candle light":
-        _candles(sketch, line)
-    return (Ground(line + 0.06, 0.93, "table"),)

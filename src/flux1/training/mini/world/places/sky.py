@@ -76,6 +76,7 @@ def cloud_colours(sketch: Sketch) -> tuple[Rgb, Rgb]:
     air = sketch.air
     bright = mix(rgb("#ffffff") * air.tint, air.glow, 0.3 if air.light.body == "low sun" else 0)
     top = mix(bright, air.sky[1], 0.08 if air.light.ambient > 0.8 else 0.45)
+    top = mix(top, air.sky[1] * np.float32(0.85), 0.7 * air.weather.overcast)
     return top, mix(top, air.sky[1], 0.55)
 
 
@@ -136,8 +137,7 @@ def _storm(sketch: Sketch, horizon: float) -> None:
         x, r = (i + sketch.between(0, 1)) / 7, sketch.between(0.15, 0.26)
         y = sketch.between(-0.02, 0.14)
         canvas.ellipse(x, y, r, 0.6 * r, mix(dark, air.sky[1], sketch.between(0, 0.5)), 0.9, 8.0)
-    if sketch.chance(0.8):
-        _lightning(sketch, sketch.between(0.15, 0.85), horizon)
+    _lightning(sketch, sketch.between(0.15, 0.85), horizon)
 
 
 def _lightning(sketch: Sketch, x: float, horizon: float) -> None:

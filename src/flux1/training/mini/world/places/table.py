@@ -16,8 +16,10 @@ from flux1.training.mini.world.places import (
     scifi,
     sea,
     space,
+    stage,
     street,
     studio,
+    tabletop,
 )
 from flux1.training.mini.world.places.air import make_air
 from flux1.training.mini.world.places.canvas import Canvas
@@ -37,7 +39,8 @@ class PlaceRow:
     """One place. `phrases` follow a noun in a caption ("on the beach"), `nouns` name the place
     alone ("a beach"). `lights` and `weathers` are those that go with it (a place with one light
     and one weather has its own, and captions say none); `colours` are the fewest and the most
-    colours that a setting names for it."""
+    colours that a setting names for it, the `pair_` words name both. `sky` says whether the sky
+    is seen."""
 
     name: str
     paint: Callable[[Sketch], tuple[Ground, ...]]
@@ -46,6 +49,9 @@ class PlaceRow:
     lights: tuple[str, ...] = ("day",)
     weathers: tuple[str, ...] = ("clear",)
     colours: tuple[int, int] = (0, 0)
+    sky: bool = False
+    pair_phrases: tuple[str, ...] = ()
+    pair_nouns: tuple[str, ...] = ()
 
 
 _ROWS = (
@@ -65,6 +71,8 @@ _ROWS = (
         ("on a striped {0} background", "on {0} stripes"),
         ("{0} stripes",),
         colours=(1, 2),
+        pair_phrases=("on {0} and {1} stripes", "on a background of {0} and {1} stripes"),
+        pair_nouns=("{0} and {1} stripes",),
     ),
     PlaceRow(
         "dots",
@@ -72,6 +80,8 @@ _ROWS = (
         ("on a {0} background with polka dots", "on a dotted {0} background"),
         ("{0} polka dots",),
         colours=(1, 2),
+        pair_phrases=("on a {0} background with {1} polka dots", "on {0} with {1} dots"),
+        pair_nouns=("{1} polka dots on {0}",),
     ),
     PlaceRow(
         "checks",
@@ -79,6 +89,8 @@ _ROWS = (
         ("on a checkered {0} background", "on {0} checks"),
         ("{0} checks",),
         colours=(1, 2),
+        pair_phrases=("on {0} and {1} checks", "on a {0} and {1} checkered background"),
+        pair_nouns=("{0} and {1} checks",),
     ),
     PlaceRow(
         "confetti",
@@ -94,6 +106,16 @@ _ROWS = (
         ("mountains", "a mountain landscape", "a mountain range"),
         _HOURS,
         _OUTSIDE,
+        sky=True,
+    ),
+    PlaceRow(
+        "lake",
+        mountains.paint_mountain_lake,
+        ("at a lake", "on a lake", "at a mountain lake", "on a calm lake"),
+        ("a lake", "a mountain lake", "a calm lake"),
+        _HOURS,
+        _MILD,
+        sky=True,
     ),
     PlaceRow(
         "sea",
@@ -102,6 +124,7 @@ _ROWS = (
         ("the sea", "the ocean", "the open sea"),
         _HOURS,
         _MILD,
+        sky=True,
     ),
     PlaceRow(
         "beach",
@@ -109,7 +132,8 @@ _ROWS = (
         ("on the beach", "on a sandy beach", "at the seaside"),
         ("a beach", "a sandy beach", "the seaside"),
         _HOURS,
-        ("clear", "rain", "fog", "storm", "rainbow"),
+        _MILD,
+        sky=True,
     ),
     PlaceRow(
         "under water",
@@ -124,6 +148,7 @@ _ROWS = (
         ("a meadow", "a field", "the countryside"),
         _HOURS,
         _OUTSIDE,
+        sky=True,
     ),
     PlaceRow(
         "forest",
@@ -140,6 +165,7 @@ _ROWS = (
         ("a snowy landscape", "a winter landscape", "snow"),
         _HOURS,
         ("clear", "snow", "fog"),
+        sky=True,
     ),
     PlaceRow(
         "desert",
@@ -148,6 +174,7 @@ _ROWS = (
         ("a desert", "the desert", "sand dunes"),
         _HOURS,
         ("clear", "storm"),
+        sky=True,
     ),
     PlaceRow(
         "city",
@@ -156,6 +183,7 @@ _ROWS = (
         ("a city", "a city skyline", "skyscrapers", "a modern city"),
         (*_HOURS, "neon"),
         _OUTSIDE,
+        sky=True,
     ),
     PlaceRow(
         "sci-fi city",
@@ -169,6 +197,7 @@ _ROWS = (
         ("a sci-fi city", "a futuristic city", "a cyberpunk city", "a city of the future"),
         ("day", "dawn", "sunset", "golden hour", "night", "neon"),
         ("clear", "rain", "fog"),
+        sky=True,
     ),
     PlaceRow(
         "street",
@@ -177,6 +206,7 @@ _ROWS = (
         ("a street", "a city street", "a row of houses"),
         (*_HOURS, "neon"),
         ("clear", "rain", "snow", "fog"),
+        sky=True,
     ),
     PlaceRow(
         "room",
@@ -187,10 +217,16 @@ _ROWS = (
     ),
     PlaceRow(
         "table",
-        room.paint_table,
-        ("on a table", "on a wooden table", "on a table top"),
-        ("a table", "a wooden table"),
+        tabletop.paint_table,
+        ("on a table", "on top of a table", "on a table top"),
+        ("a table", "a table top"),
         ("day", "sunset", "night", "candle light"),
+    ),
+    PlaceRow(
+        "stage",
+        stage.paint_stage,
+        ("on a stage", "in the spotlight", "on a theatre stage"),
+        ("a stage", "a theatre stage"),
     ),
     PlaceRow(
         "moon",

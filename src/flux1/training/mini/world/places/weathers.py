@@ -50,8 +50,9 @@ def _fog(canvas: Canvas, rng: np.random.Generator, light: Rgb) -> None:
 @dataclass(frozen=True)
 class WeatherRow:
     """One weather. `overcast` is how far the sky turns to grey, `dim` multiplies the light,
-    `haze` is how much sooner the distance fades; `before` draws what falls in front of the
-    things; `lights` are those it goes with."""
+    `haze` is how much sooner the distance fades, `whitens` how much snow lies; `before` draws what
+    falls in front of the things; `lights` are those it goes with. `phrases` follow a noun in a
+    caption, `nouns` stand in lists of words; `day_phrases` are true by day alone."""
 
     name: str
     phrases: tuple[str, ...]
@@ -62,32 +63,38 @@ class WeatherRow:
     dim: float = 1.0
     haze: float = 0.0
     whitens: float = 0.0
+    day_phrases: tuple[str, ...] = ()
 
 
 _SKIES = ("day", "dawn", "sunset", "golden hour", "night", "moonlight")
 _ROWS = (
     WeatherRow(
         "clear",
-        ("in clear weather", "under a clear sky", "on a clear day"),
+        (
+            "in clear weather",
+            "under a clear sky",
+        ),
         ("clear weather", "clear sky"),
         (*_SKIES, "neon", "candle light"),
     ),
     WeatherRow(
         "rain",
-        ("in the rain", "on a rainy day", "in rainy weather", "while it rains"),
+        ("in the rain", "in rainy weather", "while it rains"),
         ("rain", "rainy weather"),
         ("day", "sunset", "night", "neon"),
         _rain,
+        day_phrases=("on a rainy day",),
         overcast=0.75,
         dim=0.84,
         haze=0.15,
     ),
     WeatherRow(
         "snow",
-        ("in falling snow", "while it snows", "in a snowfall", "on a snowy day"),
+        ("in falling snow", "while it snows", "in a snowfall"),
         ("falling snow", "snowfall", "snowflakes"),
         ("day", "dawn", "sunset", "night"),
         _snow,
+        day_phrases=("on a snowy day",),
         overcast=0.55,
         dim=0.92,
         haze=0.12,
@@ -95,10 +102,11 @@ _ROWS = (
     ),
     WeatherRow(
         "fog",
-        ("in the fog", "in the mist", "on a foggy day", "in foggy weather"),
+        ("in the fog", "in the mist", "in foggy weather"),
         ("fog", "mist", "foggy weather"),
         ("day", "dawn", "sunset", "night", "moonlight"),
         _fog,
+        day_phrases=("on a foggy day", "on a misty day"),
         overcast=0.45,
         dim=0.95,
         haze=0.4,
