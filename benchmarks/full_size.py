@@ -40,7 +40,8 @@ from flux1.weights.files.disk import check_room
 from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.files.safetensors import write_json
 from flux1.weights.files.write import Form, Pending, write_safetensors
-from flux1.weights.save import transformers_clip_config, transformers_t5_config
+from flux1.weights.kinds.clip import transformers_clip_config
+from flux1.weights.kinds.t5 import transformers_t5_config
 from measure.machine import about
 from measure.results import RESULTS, Label, Out, result_path, write_result
 

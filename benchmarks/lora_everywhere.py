@@ -38,7 +38,7 @@ from flux1.training.distributed import ALONE
 from flux1.training.finetune.run import Finetune
 from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
 from flux1.weights.convert import plan_conversion
-from flux1.weights.load import load_transformer
+from flux1.weights.load import Storage, load_network
 from flux1.weights.lora.read import merge_lora, read_lora
 from flux1.weights.model_files import Source
 from flux1.weights.numbers.keep import Keep
@@ -176,9 +176,12 @@ def measured(
     """Train a LoRA on this base; how far its pictures are from the others' and from the base's."""
     file = learn(base, model, pictures, out, steps)
     pipe = FluxPipeline.from_pretrained(model)
-    path = base.file or base.source(model).files.transformer
-    network = load_transformer(
-        path, pipe.variant.transformer, torch.float32, CPU, base.keep, base.quantize
+    path = base.file or base.source(model).files.networks["transformer"].path
+    network = load_network(
+        path,
+        "transformer",
+        pipe.variant.transformer,
+        Storage(torch.float32, CPU, base.keep, base.quantize),
     )
     beside = FluxPipeline(replace(pipe.networks, transformer=network))
     with_it = FluxPipeline(replace(pipe.networks, transformer=merged(network, file)))

@@ -15,7 +15,8 @@ from torch import nn
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import TransformerConfig
 from flux1.model.transformer import Transformer
-from flux1.weights.recognise.names import autoencoder_to_diffusers, transformer_to_diffusers
+from flux1.weights.kinds.autoencoder import AUTOENCODER
+from flux1.weights.kinds.transformer import TRANSFORMER
 
 
 def random_transformer(config: TransformerConfig, seed: int) -> Transformer:
@@ -44,7 +45,7 @@ def diffusers_transformer(network: Transformer) -> FluxTransformer2DModel:
             guidance_embeds=config.guidance_embed,
             axes_dims_rope=config.axes_dim,
         )
-    state = transformer_to_diffusers(network.state_dict(), config)
+    state = TRANSFORMER.spelled(network.state_dict(), "diffusers", config)
     theirs.load_state_dict({name: state[name] for name in state}, assign=True)
     return theirs.eval()
 
@@ -64,7 +65,7 @@ def diffusers_autoencoder(network: Autoencoder) -> AutoencoderKL:
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
-    state = autoencoder_to_diffusers(network.state_dict(), config)
+    state = AUTOENCODER.spelled(network.state_dict(), "diffusers", config)
     theirs.load_state_dict({name: state[name] for name in state})
     return theirs.eval()
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flux1.model.config import TransformerConfig
-from flux1.weights.recognise.names import transformer_table
+from flux1.weights.kinds.transformer import transformer_table
 
 Effect = Callable[[Tensor], Tensor]  # the parameter's own rows to what is added at scale 1
 

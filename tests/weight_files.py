@@ -7,8 +7,7 @@ import gguf
 import torch
 from safetensors.torch import save_file
 
-from flux1.weights.recognise import names
-from flux1.weights.recognise.configs import transformer_config
+from flux1.weights.kinds.transformer import TRANSFORMER, transformer_config
 
 NF4 = torch.tensor(
     [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
@@ -77,7 +76,7 @@ def under_a_prefix(file, state):
 def in_diffusers_names(file, state):
     config = shape_of(state)
     save_file(
-        {k: v.contiguous() for k, v in names.transformer_to_diffusers(state, config).items()},
+        {k: v.contiguous() for k, v in TRANSFORMER.spelled(state, "diffusers", config).items()},
         file.with_suffix(".safetensors"),
     )
     return state

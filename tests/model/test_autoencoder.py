@@ -6,9 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flux1.model.autoencoder import AttnBlock, Autoencoder
 from flux1.model.config import AutoencoderConfig
+from flux1.weights.kinds.autoencoder import AUTOENCODER, autoencoder_config
 from flux1.weights.load import count
-from flux1.weights.recognise.configs import autoencoder_config
-from flux1.weights.recognise.names import autoencoder_from_diffusers
 from synthetic import autoencoder_model
 
 
@@ -17,7 +16,7 @@ def both():
     theirs = autoencoder_model()
     config = autoencoder_config(theirs.config | {"block_out_channels": [8, 16, 32, 32]})
     ours = Autoencoder(config)
-    ours.load_state_dict(dict(autoencoder_from_diffusers(theirs.state_dict(), config)))
+    ours.load_state_dict(dict(AUTOENCODER.ours(theirs.state_dict(), "diffusers", config)))
     return ours, theirs
 
 

@@ -5,9 +5,10 @@ import torch
 
 from flux1.model.config import ClipConfig, T5Config
 from flux1.model.text import ClipText, T5Text
+from flux1.weights.kinds.clip import clip_config, clip_name
+from flux1.weights.kinds.lines import renamed
+from flux1.weights.kinds.t5 import t5_config, t5_name
 from flux1.weights.load import count
-from flux1.weights.recognise.configs import clip_config, t5_config
-from flux1.weights.recognise.names import clip_names, t5_names
 from synthetic import CLIP, T5, clip_model, t5_model
 
 END = CLIP["eos_token_id"]
@@ -17,7 +18,7 @@ END = CLIP["eos_token_id"]
 def clip():
     theirs = clip_model()
     ours = ClipText(clip_config(CLIP)).eval()
-    ours.load_state_dict(dict(clip_names(theirs.state_dict())))
+    ours.load_state_dict(dict(renamed(theirs.state_dict(), clip_name)))
     return ours, theirs
 
 
@@ -25,7 +26,7 @@ def clip():
 def t5():
     theirs = t5_model()
     ours = T5Text(t5_config(T5)).eval()
-    ours.load_state_dict(dict(t5_names(theirs.state_dict())), strict=False)
+    ours.load_state_dict(dict(renamed(theirs.state_dict(), t5_name)), strict=False)
     return ours, theirs
 
 

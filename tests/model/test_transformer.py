@@ -7,9 +7,9 @@ from flux1.model.config import TransformerConfig
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL
+from flux1.weights.kinds.table import KINDS
+from flux1.weights.kinds.transformer import transformer_config
 from flux1.weights.load import count
-from flux1.weights.recognise.configs import transformer_config
-from flux1.weights.recognise.names import transformer_from_diffusers
 from synthetic import TRANSFORMER, transformer_model
 
 
@@ -17,7 +17,7 @@ def both(guidance: bool, **changes):
     theirs = transformer_model(guidance, **changes)
     config = transformer_config(dict(theirs.config))
     ours = Transformer(config)
-    ours.load_state_dict(dict(transformer_from_diffusers(theirs.state_dict(), config)))
+    ours.load_state_dict(dict(KINDS["transformer"].ours(theirs.state_dict(), "diffusers", config)))
     return ours, theirs
 
 

@@ -65,7 +65,7 @@ def test_a_file_says_how_much_it_takes(tmp_path):
     files = source.files
     for weights, folder in zip(
         (ledger.transformer, ledger.autoencoder, *ledger.text),
-        (files.transformer, files.autoencoder, *files.text),
+        [one.path for one in files.networks.values()],
         strict=True,
     ):
         on_disk = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

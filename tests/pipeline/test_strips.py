@@ -10,14 +10,16 @@ from flux1.pipeline import strips
 from flux1.pipeline.decode import decode, to_picture
 from flux1.pipeline.strips import decode_in_strips
 from flux1.variants import FLUX_DEV, FLUX_MINI, TINY
-from flux1.weights.load import load_autoencoder, random_autoencoder
+from flux1.weights.load import Storage, load_network, random_autoencoder
 from flux1.weights.sources import locate
 
 
 @pytest.fixture(scope="module")
 def shipped():
     source = locate(FLUX_MINI)
-    return load_autoencoder(source.files.autoencoder, source.variant.autoencoder, torch.float32)
+    return load_network(
+        source.files.networks["autoencoder"], "autoencoder", source.variant.autoencoder
+    )
 
 
 def latents(height, width, channels=16):
@@ -72,8 +74,11 @@ def test_in_bfloat16_strips_are_as_near_the_truth_as_a_whole_decode(shipped):
     z = latents(32, 32)
     with torch.no_grad():
         truth = shipped.decode(z)
-        narrow = load_autoencoder(
-            locate(FLUX_MINI).files.autoencoder, shipped.config, torch.bfloat16
+        narrow = load_network(
+            locate(FLUX_MINI).files.networks["autoencoder"],
+            "autoencoder",
+            shipped.config,
+            Storage(torch.bfloat16),
         )
         whole = (narrow.decode(z.bfloat16()) - truth).square().mean().sqrt()
         found = (decode_in_strips(narrow, z.bfloat16()) - truth).square().mean().sqrt()

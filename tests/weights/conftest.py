@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from flux1.weights.files.safetensors import write_tensors
-from flux1.weights.recognise import names
-from flux1.weights.recognise.configs import autoencoder_config, transformer_config
+from flux1.weights.kinds.autoencoder import autoencoder_config
+from flux1.weights.kinds.table import KINDS
+from flux1.weights.kinds.transformer import transformer_config
 from synthetic import AUTOENCODER, CLIP, T5, make_diffusers_folder, transformer_model
 from synthetic import autoencoder_model as autoencoder
 
@@ -38,12 +39,11 @@ class Originals:
         kept = {key: list(v) if isinstance(v, tuple) else v for key, v in AUTOENCODER.items()}
         return {
             "transformer": dict(
-                names.transformer_from_diffusers(self.transformer.state_dict(), shape)
+                KINDS["transformer"].ours(self.transformer.state_dict(), "diffusers", shape)
             ),
             "autoencoder": dict(
-                names.autoencoder_from_diffusers(
-                    self.autoencoder.state_dict(),
-                    autoencoder_config(kept),
+                KINDS["autoencoder"].ours(
+                    self.autoencoder.state_dict(), "diffusers", autoencoder_config(kept)
                 )
             ),
             "clip": {

@@ -16,7 +16,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from flux1 import FluxPipeline
 from flux1.errors import WeightsError
 from flux1.request import make_request
-from flux1.weights.recognise import configs
+from flux1.weights.kinds import autoencoder, clip, scheduler, t5, transformer
 from flux1.weights.sources import locate
 from synthetic import autoencoder_model, clip_model, make_text_folders, t5_model, transformer_model
 
@@ -171,11 +171,11 @@ def test_a_key_that_is_absent_has_the_default_of_the_library(saved, tmp_path):
 @pytest.mark.parametrize(
     ("keys", "writer", "base"),
     [
-        (configs.TRANSFORMER, FluxTransformer2DModel, None),
-        (configs.AUTOENCODER, AutoencoderKL, None),
-        (configs.SCHEDULER, FlowMatchEulerDiscreteScheduler, None),
-        (configs.CLIP, CLIPTextConfig, PreTrainedConfig),
-        (configs.T5, T5Config, PreTrainedConfig),
+        (transformer.KEYS, FluxTransformer2DModel, None),
+        (autoencoder.KEYS, AutoencoderKL, None),
+        (scheduler.KEYS, FlowMatchEulerDiscreteScheduler, None),
+        (clip.KEYS, CLIPTextConfig, PreTrainedConfig),
+        (t5.KEYS, T5Config, PreTrainedConfig),
     ],
     ids=["transformer", "autoencoder", "scheduler", "clip", "t5"],
 )

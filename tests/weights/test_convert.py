@@ -16,12 +16,14 @@ from safetensors.torch import load_file
 
 from flux1.errors import Flux1Error, OutputError, RequestError, WeightsError
 from flux1.weights import convert
+from flux1.weights.checkpoint import Checkpoint, split
 from flux1.weights.convert import HOLDS, plan_conversion
 from flux1.weights.files.open import open_tensors
 from flux1.weights.files.safetensors import write_tensors
-from flux1.weights.load import load_transformer
-from flux1.weights.recognise import names
-from flux1.weights.recognise.parts import open_part, split
+from flux1.weights.kinds.lines import renamed
+from flux1.weights.kinds.t5 import t5_name
+from flux1.weights.kinds.table import KINDS, PUBLISHED
+from flux1.weights.load import load_network
 from lora_files import make_lora
 from synthetic import make_diffusers_folder
 
@@ -43,7 +45,7 @@ def all_in_one(tmp_path_factory, originals):
     write_tensors(
         file,
         {
-            convert.COMFYUI[kind] + name: tensor
+            KINDS[kind].prefix + name: tensor
             for kind, state in originals.states().items()
             for name, tensor in state.items()
         },
@@ -126,14 +128,16 @@ def test_the_autoencoder_loads_in_diffusers_as_a_single_file(files, folder, tmp_
 
 def test_comfyui_s_one_file_to_a_folder_and_back(all_in_one, tmp_path):
     folder = written(all_in_one, tmp_path, "diffusers")
-    assert {path.name for path in folder.iterdir()} == set(convert.FOLDERS.values())
+    assert {path.name for path in folder.iterdir()} == {row.places.folder for row in PUBLISHED}
     again = written(folder, tmp_path, "comfyui")
     assert same(load_file(again), load_file(all_in_one))
 
 
 def test_a_folder_to_comfyui_s_one_file(folder, tmp_path):
     parts, rest = split(open_tensors(written(folder, tmp_path, "comfyui")))
-    assert {part.kind: part.prefix for part in parts} == convert.COMFYUI
+    assert {part.kind: part.prefix for part in parts} == {
+        row.id: row.prefix for row in KINDS.values() if row.prefix
+    }
     assert rest == []
 
 
@@ -181,7 +185,7 @@ PAIRS = [(layout, dtype) for layout, dtypes in HOLDS.items() for dtype in dtypes
 @pytest.mark.parametrize(("layout", "dtype"), PAIRS)
 def test_numbers_stay_within_the_format_s_error(layout, dtype, files, tmp_path, originals):
     made = written(files / "transformer.safetensors", tmp_path, layout, dtype)
-    part = open_part(made, "transformer")
+    part = Checkpoint(made).part("transformer")
     config = originals.states()["transformer"]
     if part.dialect == "diffusers":
         config = originals.transformer.state_dict()
@@ -221,7 +225,7 @@ def test_what_is_written_has_the_size_that_was_told(files, tmp_path):
 def test_scaled_fp8_has_comfyui_s_marker_under_each_prefix(all_in_one, tmp_path):
     made = load_file(written(all_in_one, tmp_path, "comfyui", "fp8_scaled"))
     markers = {name for name in made if name.endswith("scaled_fp8")}
-    assert markers == {convert.COMFYUI[kind] + "scaled_fp8" for kind in ("transformer", "t5")}
+    assert markers == {KINDS[kind].prefix + "scaled_fp8" for kind in ("transformer", "t5")}
     for marker in markers:
         assert (made[marker].dtype, made[marker].numel()) == (torch.float8_e4m3fn, 0)
     weight = "model.diffusion_model.double_blocks.0.img_attn.qkv"
@@ -276,7 +280,7 @@ def test_gguf_as_diffusers_reads_it(files, tmp_path, originals):
     from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor
 
     made = written(files / "transformer.safetensors", tmp_path, "gguf", "q8_0")
-    ours = open_part(made, "transformer").tensors
+    ours = Checkpoint(made).part("transformer").tensors
     found = load_gguf_checkpoint(made)
     assert found.keys() == originals.states()["transformer"].keys()
     for name, tensor in found.items():
@@ -296,7 +300,7 @@ def test_gguf_of_t5_has_llama_cpp_s_names(files, tmp_path, originals):
     reader = gguf.GGUFReader(made)
     assert reader.fields["general.architecture"].contents() == "t5encoder"
     assert {tensor.name for tensor in reader.tensors} == expected.keys()
-    back = names.t5_names(open_part(made, "t5").tensors)
+    back = renamed(Checkpoint(made).part("t5").tensors, t5_name)
     for name, weight in state.items():
         assert (back[f"t5.{name}"] - weight).abs().max() <= weight.abs().max() * 0.005
 
@@ -330,9 +334,8 @@ def test_metadata_about_the_licence_goes_along(originals, tmp_path):
 
 
 def shape_of(file):
-    from flux1.weights.recognise.shapes import transformer_shape
 
-    return transformer_shape(open_part(file, "transformer"))
+    return Checkpoint(file).config("transformer")
 
 
 @pytest.mark.parametrize("layout", ["bfl", "diffusers"])
@@ -346,7 +349,7 @@ def test_loras_are_merged(layout, files, tmp_path, originals):
         uses.append((tmp_path / f"{dialect}.safetensors", scale))
         expected = one.on(expected, scale)
     place = written(source, tmp_path, layout, loras=uses)
-    found = load_transformer(place, config, torch.float32).state_dict()
+    found = load_network(place, "transformer", config).state_dict()
     assert any(not torch.equal(expected[name], state[name]) for name in state)
     for name, weight in expected.items():
         assert (found[name] - weight).abs().max() < 1e-5, name

@@ -3,9 +3,12 @@
 import pytest
 
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
+from flux1.weights.kinds.autoencoder import autoencoder_table
+from flux1.weights.kinds.clip import clip_table
+from flux1.weights.kinds.foreign import FAMILIES, family_of
+from flux1.weights.kinds.t5 import t5_table
+from flux1.weights.kinds.transformer import transformer_table
 from flux1.weights.lora.names import targets
-from flux1.weights.recognise import names
-from flux1.weights.recognise.foreign import FAMILIES, family_of
 
 SAMPLES = {  # of the network's file, and of a LoRA
     "FLUX.2": (
@@ -50,11 +53,11 @@ def test_none_of_our_own_names_is_another_family_s():
     config = TransformerConfig()
     ours = [
         name
-        for lines in (names.transformer_table(config), names.autoencoder_table(AutoencoderConfig()))
+        for lines in (transformer_table(config), autoencoder_table(AutoencoderConfig()))
         for line in lines
         for name in (line.bfl, *line.diffusers)
     ]
-    ours += [*names.clip_table(ClipConfig()), *names.t5_table(T5Config())]
+    ours += [*clip_table(ClipConfig()), *t5_table(T5Config())]
     ours += [
         f"{prefix}{layer}.lora_down.weight"
         for layer in targets(config)

@@ -19,7 +19,9 @@ from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_MINI
 from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.inspect import inspect
-from flux1.weights.recognise import names
+from flux1.weights.kinds.clip import clip_table
+from flux1.weights.kinds.t5 import t5_table
+from flux1.weights.kinds.transformer import transformer_table
 
 
 def sparse(file, network, rename=lambda name: name, dtype="BF16", size=2, **metadata):
@@ -92,8 +94,8 @@ def test_transformers_at_their_real_size(tmp_path, file, config, what, parameter
     ("build", "config", "kind", "what", "table"),
     [
         (Autoencoder, AutoencoderConfig(), "autoencoder", "FLUX.1's", None),
-        (ClipText, ClipConfig(), "clip", "CLIP-L", names.clip_table),
-        (T5Text, T5Config(), "t5", "T5 v1.1 XXL", names.t5_table),
+        (ClipText, ClipConfig(), "clip", "CLIP-L", clip_table),
+        (T5Text, T5Config(), "t5", "T5 v1.1 XXL", t5_table),
     ],
 )
 def test_the_other_parts(tmp_path, build, config, kind, what, table):
@@ -169,7 +171,7 @@ def networks_at_tiny_size():
     encoders = [{name: tuple(p.shape) for name, p in one.named_parameters()} for one in (clip, t5)]
     theirs = [
         {name: transformer[line.bfl] for line in table(config) for name in line.diffusers}
-        for table, config in ((names.transformer_table, FLUX_MINI.transformer),)
+        for table, config in ((transformer_table, FLUX_MINI.transformer),)
     ]
     return [transformer, autoencoder, *encoders, *theirs]
 

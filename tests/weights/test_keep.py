@@ -11,8 +11,8 @@ import torch
 from flux1.model.config import T5Config, TransformerConfig
 from flux1.model.text import T5Text
 from flux1.weights.files.safetensors import write_tensors
+from flux1.weights.kinds.t5 import t5_table
 from flux1.weights.load import random_transformer
-from flux1.weights.recognise import names
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -55,20 +55,19 @@ small, config = eval(sys.argv[3]), eval(sys.argv[4])
 
 OF_A_TRANSFORMER = """
 from flux1.model.patches import image_ids, text_ids
-from flux1.weights.load import load_transformer, random_transformer
+from flux1.weights.load import random_transformer
 given = dict(
     img=torch.ones(1, 16, 16), img_ids=image_ids(4, 4)[None], txt=torch.ones(1, 8, 64),
     txt_ids=text_ids(8)[None], t=torch.ones(1), pooled=torch.ones(1, 64), guidance=torch.ones(1),
 )
-load = lambda config: load_transformer(path, config, dtype, keep=keep)
+load = lambda config: load_network(path, "transformer", config, Storage(dtype, keep=keep))
 measured(load, random_transformer(small, 0), config, lambda network: network(**given))
 """
 
 OF_T5 = """
 from flux1.model.text import T5Text
-from flux1.weights.load import load_t5
 ids = torch.arange(0, 64_000, 2000)[None]
-load = lambda config: load_t5(path, config, dtype, keep=keep)
+load = lambda config: load_network(path, "t5", config, Storage(dtype, keep=keep))
 measured(load, T5Text(small).eval(), config, lambda network: network(ids))
 """
 
@@ -96,7 +95,7 @@ def t5(tmp_path_factory):
     file = tmp_path_factory.mktemp("large") / "t5.safetensors"
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in T5Text(T5).state_dict().items()}
-    wanted = {name.removeprefix("t5."): shapes[name] for name in names.t5_table(T5)}
+    wanted = {name.removeprefix("t5."): shapes[name] for name in t5_table(T5)}
     write_tensors(file, {n: torch.ones(s, dtype=torch.bfloat16) for n, s in wanted.items()})
     return file
 

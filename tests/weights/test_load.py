@@ -9,8 +9,9 @@ from flux1.errors import WeightsError
 from flux1.variants import FLUX_DEV, FLUX_MINI, TINY
 from flux1.weights import load
 from flux1.weights.files.safetensors import FileTensors, write_tensors
-from flux1.weights.load import FluxTextParts, load_autoencoder, load_model, load_transformer
-from flux1.weights.recognise import names
+from flux1.weights.kinds.autoencoder import AUTOENCODER
+from flux1.weights.kinds.transformer import TRANSFORMER
+from flux1.weights.load import FluxTextParts, load_model, load_network
 from flux1.weights.save import save_bfl
 from flux1.weights.sources import locate
 from synthetic import autoencoder_model, clip_model, make_diffusers_folder, t5_model
@@ -34,10 +35,10 @@ def same_weights(one, other) -> bool:
 
 def test_every_number_arrives(model):
     transformer, autoencoder = model.transformer, model.autoencoder
-    there = names.transformer_to_diffusers(transformer.state_dict(), transformer.config)
+    there = TRANSFORMER.spelled(transformer.state_dict(), "diffusers", transformer.config)
     expected = diffusers_transformer().state_dict()
     assert all(torch.equal(there[name], expected[name]) for name in expected)
-    there = names.autoencoder_to_diffusers(autoencoder.state_dict(), autoencoder.config)
+    there = AUTOENCODER.spelled(autoencoder.state_dict(), "diffusers", autoencoder.config)
     expected = autoencoder_model().state_dict()
     assert all(torch.equal(there[name], expected[name]) for name in expected)
 
@@ -92,20 +93,20 @@ def test_dtype(source):
 def test_layouts_and_shards_give_the_same_network(tmp_path, source, model):
     config = source.variant.transformer
     save_bfl(model.transformer, tmp_path / "flux1.safetensors")
-    one = load_transformer(tmp_path / "flux1.safetensors", config, torch.float32)
+    one = load_network(tmp_path / "flux1.safetensors", "transformer", config)
     assert same_weights(one, model.transformer)
     sharded = make_diffusers_folder(tmp_path / "sharded", max_shard_size="100KB") / "transformer"
     assert len(list(sharded.glob("*.safetensors"))) > 3
-    assert same_weights(load_transformer(sharded, config, torch.float32), model.transformer)
+    assert same_weights(load_network(sharded, "transformer", config), model.transformer)
     save_bfl(model.autoencoder, tmp_path / "ae.safetensors")
-    ae = load_autoencoder(tmp_path / "ae.safetensors", source.variant.autoencoder, torch.float32)
+    ae = load_network(tmp_path / "ae.safetensors", "autoencoder", source.variant.autoencoder)
     assert same_weights(ae, model.autoencoder)
 
 
 class TestFaults:
     def load(self, path, config) -> str:
         with pytest.raises(WeightsError) as caught:
-            load_transformer(path, config, torch.float32)
+            load_network(path, "transformer", config)
         line = str(caught.value)
         assert "\n" not in line
         assert line.startswith(f"{path}: ")
@@ -113,14 +114,14 @@ class TestFaults:
 
     def test_other_depth(self, source):
         config = dataclasses.replace(source.variant.transformer, depth=3)
-        line = self.load(source.files.transformer, config)
+        line = self.load(source.files.networks["transformer"].path, config)
         assert line.startswith("missing 32 of ")
         assert "transformer_blocks.2." in line
         assert "and 27 more" in line
 
     def test_guidance_that_the_model_has_not(self, source):
         config = dataclasses.replace(source.variant.transformer, guidance_embed=False)
-        line = self.load(source.files.transformer, config)
+        line = self.load(source.files.networks["transformer"].path, config)
         assert line.startswith("unknown 4 of ")
         assert "guidance_embedder.linear_1.weight" in line
 
@@ -131,13 +132,17 @@ class TestFaults:
         assert line == "wrong shape: txt_in.weight (32, 24), not (32, 7)"
 
     def test_another_network(self, source):
-        line = self.load(source.files.autoencoder, source.variant.transformer)
+        line = self.load(source.files.networks["autoencoder"].path, source.variant.transformer)
         assert line == "holds an autoencoder, not a transformer of FLUX.1's"
         with pytest.raises(WeightsError, match=r"transformer: holds a transformer, not an autoenc"):
-            load_autoencoder(source.files.transformer, source.variant.autoencoder, torch.float32)
+            load_network(
+                source.files.networks["transformer"], "autoencoder", source.variant.autoencoder
+            )
 
     def test_truncated(self, tmp_path, source):
-        whole = (source.files.transformer / "diffusion_pytorch_model.safetensors").read_bytes()
+        whole = (
+            source.files.networks["transformer"].path / "diffusion_pytorch_model.safetensors"
+        ).read_bytes()
         file = tmp_path / "flux1-dev.safetensors"
         file.write_bytes(whole[: len(whole) // 2])
         assert "truncated" in self.load(file, source.variant.transformer)
@@ -197,7 +202,7 @@ class TestRandom:
 def test_loading_a_bert_restores_its_constants(tmp_path):
     parts = load.random_text(TINY.text, seed=0)
     save_bfl(parts.bert, tmp_path / "x.safetensors")
-    again = load.load_bert(tmp_path / "x.safetensors", TINY.text.bert, torch.float32)
+    again = load.load_network(tmp_path / "x.safetensors", "bert", TINY.text.bert)
     ids = torch.tensor([[1, 70, 80, 2]])
     mask = torch.ones_like(ids, dtype=torch.bool)
     assert torch.equal(again(ids, mask).states, parts.bert(ids, mask).states)

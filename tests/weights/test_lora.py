@@ -14,10 +14,9 @@ from flux1.model.config import TransformerConfig
 from flux1.model.lora import Lora, taking
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
+from flux1.weights.kinds.transformer import TRANSFORMER, transformer_config
 from flux1.weights.lora.names import algorithms_of, dialect_of, ranks_of, role_of
 from flux1.weights.lora.read import merge_lora, read_lora
-from flux1.weights.recognise.configs import transformer_config
-from flux1.weights.recognise.names import transformer_from_diffusers
 from lora_files import DIALECT, KINDS, Made, make_lora
 from synthetic import transformer_model
 
@@ -28,7 +27,7 @@ CPU = torch.device("cpu")
 def weights() -> tuple[TransformerConfig, dict[str, torch.Tensor]]:
     theirs = transformer_model()
     config = transformer_config(dict(theirs.config))
-    return config, dict(transformer_from_diffusers(theirs.state_dict(), config))
+    return config, dict(TRANSFORMER.ours(theirs.state_dict(), "diffusers", config))
 
 
 def network(state=None, **changes) -> Transformer:

@@ -9,7 +9,12 @@ from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL
-from flux1.weights.recognise import names
+from flux1.weights.kinds.autoencoder import AUTOENCODER
+from flux1.weights.kinds.bert import bert_name
+from flux1.weights.kinds.clip import clip_name
+from flux1.weights.kinds.lines import renamed
+from flux1.weights.kinds.t5 import t5_name
+from flux1.weights.kinds.transformer import TRANSFORMER
 
 TINY = TransformerConfig(
     in_channels=8, out_channels=8, vec_in_dim=6, context_in_dim=10, hidden_size=12, num_heads=2,
@@ -33,11 +38,11 @@ def test_the_published_transformers(variant):
 
     config = variant.transformer
     ours = on_meta(Transformer, config)
-    there = names.transformer_to_diffusers(ours, config)
+    there = TRANSFORMER.spelled(ours, "diffusers", config)
     expected = on_meta(FluxTransformer2DModel, guidance_embeds=config.guidance_embed)
     assert len(there) == 1160 - 4 * (not config.guidance_embed)
     assert shapes(there) == shapes(expected)
-    assert shapes(names.transformer_from_diffusers(there, config)) == shapes(ours)
+    assert shapes(TRANSFORMER.ours(there, "diffusers", config)) == shapes(ours)
 
 
 def test_the_published_autoencoder():
@@ -45,7 +50,7 @@ def test_the_published_autoencoder():
 
     config = AutoencoderConfig()
     ours = on_meta(Autoencoder, config)
-    there = names.autoencoder_to_diffusers(ours, config)
+    there = AUTOENCODER.spelled(ours, "diffusers", config)
     expected = on_meta(
         AutoencoderKL,
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=16,
@@ -53,30 +58,23 @@ def test_the_published_autoencoder():
         use_quant_conv=False, use_post_quant_conv=False,
     )  # fmt: skip
     assert shapes(there) == shapes(expected)
-    assert shapes(names.autoencoder_from_diffusers(there, config)) == shapes(ours)
+    assert shapes(AUTOENCODER.ours(there, "diffusers", config)) == shapes(ours)
 
 
 @pytest.mark.parametrize(
-    ("build", "config", "there", "back"),
+    ("row", "config"),
     [
+        (TRANSFORMER, TINY),
         (
-            Transformer,
-            TINY,
-            names.transformer_to_diffusers,
-            names.transformer_from_diffusers,
-        ),
-        (
-            Autoencoder,
+            AUTOENCODER,
             AutoencoderConfig(channels=4, channel_mult=(1, 3, 3), norm_groups=2, latent_channels=2),
-            names.autoencoder_to_diffusers,
-            names.autoencoder_from_diffusers,
         ),
     ],
 )
-def test_there_and_back_is_the_identity(build, config, there, back):
+def test_there_and_back_is_the_identity(row, config):
     torch.manual_seed(0)
-    state = build(config).state_dict()
-    again = back(there(state, config), config)
+    state = row.build(config).state_dict()
+    again = row.ours(row.spelled(state, "diffusers", config), "diffusers", config)
     assert again.keys() == state.keys()
     for name in state:
         assert torch.equal(again[name], state[name]), name
@@ -85,7 +83,7 @@ def test_there_and_back_is_the_identity(build, config, there, back):
 def test_the_last_modulation_is_swapped():
     weight = torch.arange(24.0)[:, None].expand(24, 12)
     state = Transformer(TINY).state_dict() | {"final_layer.adaLN_modulation.1.weight": weight}
-    there = names.transformer_to_diffusers(state, TINY)["norm_out.linear.weight"]
+    there = TRANSFORMER.spelled(state, "diffusers", TINY)["norm_out.linear.weight"]
     assert there[:, 0].tolist() == [*range(12, 24), *range(12)]
 
 
@@ -93,7 +91,7 @@ def test_missing_and_unknown_names_are_listed():
     state = Transformer(TINY).state_dict()
     state["guidance_in.typo.weight"] = state.pop("guidance_in.in_layer.weight")
     with pytest.raises(WeightsError) as caught:
-        names.transformer_to_diffusers(state, TINY)
+        TRANSFORMER.spelled(state, "diffusers", TINY)
     assert str(caught.value) == (
         f"missing 1 of {len(state)} tensors: guidance_in.in_layer.weight; "
         f"unknown 1 of {len(state)} tensors: guidance_in.typo.weight"
@@ -102,34 +100,37 @@ def test_missing_and_unknown_names_are_listed():
 
 def test_a_long_list_is_cut():
     with pytest.raises(WeightsError, match="and 29 more") as caught:
-        names.transformer_from_diffusers({}, TransformerConfig(depth=0, depth_single_blocks=1))
+        TRANSFORMER.ours({}, "diffusers", TransformerConfig(depth=0, depth_single_blocks=1))
     assert "\n" not in str(caught.value)
 
 
 def test_parts_of_other_sizes_are_refused():
-    there = dict(names.transformer_to_diffusers(Transformer(TINY).state_dict(), TINY))
+    there = dict(TRANSFORMER.spelled(Transformer(TINY).state_dict(), "diffusers", TINY))
     name = "transformer_blocks.0.attn.to_k.weight"
     for bad in (torch.zeros(11, 12), torch.zeros(12, 11)):
         with pytest.raises(WeightsError, match=name):
-            names.transformer_from_diffusers(there | {name: bad}, TINY)
+            TRANSFORMER.ours(there | {name: bad}, "diffusers", TINY)
 
 
 def test_text_names_in_either_style():
     t = torch.zeros(1)
     for prefix in ("", "text_model."):
-        found = names.clip_names(
+        found = renamed(
             {
                 f"{prefix}encoder.layers.0.x": t,
                 f"{prefix}embeddings.position_ids": t,
                 "text_projection.weight": t,
-            }
+            },
+            clip_name,
         )
         assert list(found) == ["text_model.encoder.layers.0.x"]
     for embedding in ({"shared.weight"}, {"encoder.embed_tokens.weight"},
                       {"shared.weight", "encoder.embed_tokens.weight"}):  # fmt: skip
-        found = names.t5_names(dict.fromkeys(embedding | {"encoder.x"}, t))
+        found = renamed(dict.fromkeys(embedding | {"encoder.x"}, t), t5_name)
         assert set(found) == {"t5.shared.weight", "t5.encoder.x"}
     for prefix in ("", "bert."):
-        found = names.bert_names({f"{prefix}encoder.x": t, f"{prefix}pooler.dense.bias": t})
+        found = renamed({f"{prefix}encoder.x": t, f"{prefix}pooler.dense.bias": t}, bert_name)
         assert list(found) == ["bert.encoder.x"]
-    assert "bert.cls.weight" in names.bert_names({"cls.weight": t})  # unknown names are not dropped
+    assert "bert.cls.weight" in renamed(
+        {"cls.weight": t}, bert_name
+    )  # unknown names are not dropped

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
+from flux1.weights.checkpoint import Checkpoint, foreign, split
 from flux1.weights.files.lazy import StoredTensors, in_memory
 from flux1.weights.files.safetensors import write_tensors
-from flux1.weights.recognise.parts import foreign, open_part, split
 
 
 def named(*names, **metadata):
@@ -77,7 +77,7 @@ def test_other_models_are_named(name, what, tmp_path):
     assert foreign(named(name, TRANSFORMER)) == what
     write_tensors(tmp_path / "x.safetensors", {name: torch.zeros(1), TRANSFORMER: torch.zeros(1)})
     with pytest.raises(WeightsError, match=f"holds {what}, not a transformer of FLUX.1's"):
-        open_part(tmp_path / "x.safetensors", "transformer")
+        Checkpoint(tmp_path / "x.safetensors").part("transformer")
 
 
 def test_a_gguf_of_a_language_model():

@@ -11,7 +11,7 @@ from flux1.model.stored import StoredLinear
 from flux1.variants import FLUX_MINI, TINY
 from flux1.weights.files.lazy import in_memory
 from flux1.weights.files.safetensors import write_tensors
-from flux1.weights.load import load_model, load_transformer, random_transformer
+from flux1.weights.load import Storage, load_model, load_network, random_transformer
 from flux1.weights.model_files import Source
 from flux1.weights.numbers import int8
 from flux1.weights.numbers.quantize import quantize_layers, quantized
@@ -127,8 +127,11 @@ class TestMapped:
         state = whole.state_dict() | int8.quantize_rows(blocks)
         file = self.file(tmp_path, state)
         quantize_layers(whole, "int8_dynamic")
-        mapped = load_transformer(
-            file, TINY.transformer, torch.float32, keep="mapped", quantize="int8_dynamic"
+        mapped = load_network(
+            file,
+            "transformer",
+            TINY.transformer,
+            Storage(torch.float32, keep="mapped", quantize="int8_dynamic"),
         )
         layer, other = mapped.single_blocks[0].linear1, whole.single_blocks[0].linear1
         x = drawn(1, 20, layer.in_features)
@@ -139,7 +142,12 @@ class TestMapped:
     def test_others(self, tmp_path, how):
         file = self.file(tmp_path, random_transformer(TINY.transformer, 3).state_dict())
         with pytest.raises(WeightsError, match=r"is kept as F32; .* flux1 convert") as caught:
-            load_transformer(file, TINY.transformer, torch.float32, keep="mapped", quantize=how)
+            load_network(
+                file,
+                "transformer",
+                TINY.transformer,
+                Storage(torch.float32, keep="mapped", quantize=how),
+            )
         assert "\n" not in str(caught.value)
 
 

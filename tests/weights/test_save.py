@@ -9,10 +9,10 @@ from flux1.errors import OutputError, WeightsError
 from flux1.model.config import TransformerConfig
 from flux1.variants import TINY
 from flux1.weights.files.safetensors import FileTensors
-from flux1.weights.load import load_autoencoder, load_model, load_transformer
-from flux1.weights.recognise.configs import autoencoder_config, transformer_config
+from flux1.weights.kinds.autoencoder import autoencoder_config
+from flux1.weights.kinds.transformer import diffusers_transformer_config, transformer_config
+from flux1.weights.load import Storage, load_model, load_network
 from flux1.weights.save import (
-    diffusers_transformer_config,
     save_bfl,
     save_diffusers,
     save_model_folder,
@@ -34,7 +34,9 @@ def equal_states(one, other) -> bool:
 def test_save_load_save_gives_the_same_bytes(tmp_path, dtype):
     network = load_model(locate(TINY), dtype).transformer
     save_bfl(network, tmp_path / "one.safetensors")
-    again = load_transformer(tmp_path / "one.safetensors", TINY.transformer, dtype)
+    again = load_network(
+        tmp_path / "one.safetensors", "transformer", TINY.transformer, Storage(dtype)
+    )
     assert equal_states(network, again)
     save_bfl(again, tmp_path / "two.safetensors")
     one, two = (tmp_path / f"{name}.safetensors" for name in ("one", "two"))
@@ -47,7 +49,7 @@ def test_quantised_file_is_small_and_close(tmp_path, model):
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "int8")]
     assert sizes[1] < 0.32 * sizes[0]
     assert FileTensors(tmp_path / "int8.safetensors").metadata == {"quantization": "int8-rows"}
-    again = load_transformer(tmp_path / "int8.safetensors", TINY.transformer, torch.float32)
+    again = load_network(tmp_path / "int8.safetensors", "transformer", TINY.transformer)
     for name, parameter in model.transformer.named_parameters():
         error = (again.get_parameter(name) - parameter).flatten(1 if parameter.ndim > 1 else 0)
         if parameter.ndim > 1:
@@ -78,7 +80,7 @@ def test_diffusers_reads_the_transformer(tmp_path, model, max_shard_size, severa
     ).sample  # fmt: skip
     got = model.transformer(img, ids[None], txt, text[None], t, pooled, scale)
     assert (got - expected).abs().max() < 1e-5
-    again = load_transformer(tmp_path, TINY.transformer, torch.float32)
+    again = load_network(tmp_path, "transformer", TINY.transformer)
     assert equal_states(again, model.transformer)
 
 
@@ -93,7 +95,7 @@ def test_diffusers_reads_the_autoencoder(tmp_path, model):
     z = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(0))
     expected = theirs.decode(z / theirs.config.scaling_factor + theirs.config.shift_factor).sample
     assert (model.autoencoder.decode(z) - expected).abs().max() < 1e-5
-    again = load_autoencoder(tmp_path, TINY.autoencoder, torch.float32)
+    again = load_network(tmp_path, "autoencoder", TINY.autoencoder)
     assert equal_states(again, model.autoencoder)
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from flux1.errors import MissingWeightsError, WeightsError
 from flux1.model.patches import image_ids, text_ids
 from flux1.variants import FLUX_DEV, FLUX_KREA, FLUX_SCHNELL
+from flux1.weights.kinds.transformer import TRANSFORMER
 from flux1.weights.load import load_model
-from flux1.weights.recognise import names
 from flux1.weights.sources import locate
 from weight_files import FORMATS, as_is, block_type, shape_of, write_gguf
 
@@ -61,7 +61,7 @@ def test_draws_what_the_original_library_would(name, beside, originals):
     shape = source.variant.transformer
     theirs = type(originals.transformer).from_config(originals.transformer.config).eval()
     theirs.load_state_dict(
-        {k: v.float() for k, v in names.transformer_to_diffusers(decoded, shape).items()}
+        {k: v.float() for k, v in TRANSFORMER.spelled(decoded, "diffusers", shape).items()}
     )
     got, expected = velocities(model.transformer, theirs)
     assert expected.std() > 0.1
@@ -95,7 +95,7 @@ def test_all_in_one(tmp_path, folder, originals):
     for tokenizer in ("tokenizer", "tokenizer_2"):
         shutil.copytree(folder / tokenizer, tmp_path / tokenizer)
     source = locate(file)
-    assert {source.files.transformer, source.files.autoencoder, *source.files.text} == {file}
+    assert {one.path for one in source.files.networks.values()} == {file}
     model = load_model(source)
     got, expected = velocities(model.transformer, originals.transformer)
     assert (got - expected).abs().max() < 1e-5
@@ -110,7 +110,11 @@ class TestBeside:
     def test_a_folder_with_one_such_file_is_a_model(self, beside, originals):
         file = self.write(beside, originals)
         source = locate(beside)
-        assert (source.layout, source.root, source.files.transformer) == ("bfl", beside, file)
+        assert (source.layout, source.root, source.files.networks["transformer"].path) == (
+            "bfl",
+            beside,
+            file,
+        )
         assert len(source.model_hash) == 12
         assert source.model_hash != locate(file.rename(beside / "flux1-other.gguf")).model_hash
 
@@ -125,10 +129,10 @@ class TestBeside:
         for name in ("ae.safetensors", "tokenizer", "tokenizer_2"):
             (beside / name).rename(models / "FLUX.1-schnell" / name)
         files = locate("flux1-dev-Q8_0.gguf", models).files
-        assert files.transformer == alone
-        assert files.autoencoder == models / "FLUX.1-schnell" / "ae.safetensors"
-        assert files.text[1] == models / "text_encoders" / "t5xxl_fp16.safetensors"
-        assert files.tokenizers[0] == models / "FLUX.1-schnell" / "tokenizer"
+        assert files.networks["transformer"].path == alone
+        assert files.networks["autoencoder"].path == models / "FLUX.1-schnell" / "ae.safetensors"
+        assert files.text["t5"].path == models / "text_encoders" / "t5xxl_fp16.safetensors"
+        assert files.tokenizers["clip"] == models / "FLUX.1-schnell" / "tokenizer"
 
     def test_a_variant_by_name(self, tmp_path, beside, originals):
         self.write(beside, originals)
@@ -155,7 +159,7 @@ class TestBeside:
         file = self.write(beside, originals)
         half = beside / "t5xxl_fp16.safetensors"
         shutil.copy(half, beside / "t5xxl_fp8.safetensors")
-        assert locate(file).files.text[1] == half
+        assert locate(file).files.text["t5"].path == half
         half.rename(beside / "t5xxl_q8.safetensors")
         with pytest.raises(WeightsError, match=r"t5xxl_fp8\.safetensors, t5xxl_q8.*keep one"):
             locate(file)

@@ -32,7 +32,7 @@ class TestPlaces:
         for model in (folder, str(folder)):
             source = locate(model)
             assert source.layout == "diffusers"
-            assert source.files.transformer == folder / "transformer"
+            assert source.files.networks["transformer"].path == folder / "transformer"
 
     @pytest.mark.parametrize("name", ["flux-dev", "FLUX.1-dev"])
     @pytest.mark.parametrize("asked", [FLUX_DEV, "dev", "black-forest-labs/FLUX.1-dev"])
@@ -40,7 +40,7 @@ class TestPlaces:
         shutil.copytree(folder, tmp_path / name)
         source = locate(asked, tmp_path)
         assert source.variant.id == "flux-dev"
-        assert source.files.autoencoder == tmp_path / name / "vae"
+        assert source.files.networks["autoencoder"].path == tmp_path / name / "vae"
 
     def test_a_name_of_ones_own(self, tmp_path, folder):
         shutil.copytree(folder, tmp_path / "my-model")
@@ -55,7 +55,10 @@ class TestPlaces:
         shutil.copytree(folder, repository / "snapshots" / "abc123")
         source = locate(FLUX_DEV, cache=tmp_path)
         assert source.variant.id == "flux-dev"
-        assert source.files.transformer == repository / "snapshots" / "abc123" / "transformer"
+        assert (
+            source.files.networks["transformer"].path
+            == repository / "snapshots" / "abc123" / "transformer"
+        )
         shutil.rmtree(repository / "snapshots" / "abc123" / "vae")
         assert "missing vae/config.json" in the_line(MissingWeightsError, FLUX_DEV, cache=tmp_path)
 

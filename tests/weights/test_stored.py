@@ -13,12 +13,12 @@ from flux1.model.lora import Lora, taking
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.variants import TINY
-from flux1.weights.load import load_model, load_text, load_transformer
+from flux1.weights.checkpoint import Checkpoint
+from flux1.weights.kinds.transformer import TRANSFORMER
+from flux1.weights.load import Storage, load_model, load_network, load_text
 from flux1.weights.lora.read import read_lora
 from flux1.weights.model_files import Source
 from flux1.weights.numbers import int8
-from flux1.weights.recognise import names
-from flux1.weights.recognise.parts import open_part
 from flux1.weights.sources import locate
 from lora_files import make_lora
 from weight_files import FORMATS, four_bits, nf4, shape_of, write_gguf
@@ -42,7 +42,7 @@ def files(originals, tmp_path_factory):
 
 
 def loaded(file, keep, dtype=torch.float32):
-    return load_transformer(file, shape_of({}), dtype, keep=keep)
+    return load_network(file, "transformer", shape_of({}), Storage(dtype, keep=keep))
 
 
 def inputs(dtype=torch.float32, rows=2):
@@ -112,7 +112,7 @@ def fused_in_bytes(quantised):
     """Diffusers' names, each part of a fused tensor quantised by itself."""
 
     def write(file, state):
-        theirs = names.transformer_to_diffusers(state, shape_of(state))
+        theirs = TRANSFORMER.spelled(state, "diffusers", shape_of(state))
         quantised(file, {name: theirs[name].contiguous() for name in theirs})
 
     return write
@@ -146,10 +146,10 @@ def test_joined_parts_and_rarer_formats(name, keep, files):
 
 @pytest.mark.parametrize("name", [*FORMATS, *OTHERS])
 def test_some_rows_are_those_of_the_whole(name, files):
-    part = open_part(files(name, OTHERS.get(name)), "transformer")
+    part = Checkpoint(files(name, OTHERS.get(name))).part("transformer")
     state = part.tensors
     if part.dialect == "diffusers":
-        state = names.transformer_from_diffusers(state, shape_of({}))
+        state = TRANSFORMER.ours(state, "diffusers", shape_of({}))
     for tensor in state.stored.values():
         whole, opened, count = tensor.read(), tensor.opened(), tensor.shape[0]
         assert tensor.shape == tuple(whole.shape)

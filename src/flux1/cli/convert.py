@@ -60,7 +60,7 @@ def convert(
     """Write the weights of IN to OUT in another layout or number format."""
     from flux1.settings import Settings, read
     from flux1.weights.convert import plan_conversion
-    from flux1.weights.sources import unreadable
+    from flux1.weights.files.disk import unreadable
 
     uses = [parse_lora(use) for use in lora or []]
     try:

@@ -23,8 +23,8 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
     """Say what a weight file holds, in whose layout, how it is quantised, and what is missing."""
+    from flux1.weights.files.disk import unreadable
     from flux1.weights.inspect import inspect as inspect_weights
-    from flux1.weights.sources import unreadable
 
     try:
         reports = inspect_weights(path)

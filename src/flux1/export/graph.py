@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from flux1.errors import WeightsError
+from flux1.weights.kinds.lines import listed
 from flux1.weights.numbers.int8 import SCALE_SUFFIX, quantize_rows
-from flux1.weights.recognise.names import listed
 
 Dtype = Literal["fp32", "fp16", "bf16", "int8"]
 Size = int | str  # a string names a dimension that is open

@@ -25,14 +25,13 @@ from flux1.export.write import EXTERNAL_ABOVE, weight_bytes, write_graph
 from flux1.runtime.folder import INDEX, Exported, index_of
 from flux1.variants import FluxText, Licence, Variant
 from flux1.weights import upscaler
-from flux1.weights.files.disk import check_room
+from flux1.weights.files.disk import check_room, unreadable
 from flux1.weights.files.safetensors import beside, write_json
 from flux1.weights.kinds.keys import LARGEST_NUMBER
+from flux1.weights.kinds.kind import Kind
 from flux1.weights.load import SentenceTextParts, load_model, load_tokenizer, transformers_tokenizer
 from flux1.weights.model_files import Source, verify
-from flux1.weights.recognise.networks import open_network
-from flux1.weights.recognise.parts import Kind
-from flux1.weights.sources import unreadable
+from flux1.weights.networks import open_network
 from flux1.weights.upscaler import load_upscaler
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "
     encoders' tokenizers. What is made when it is loaded (random weights; a transformer with a LoRA
     for few steps) is made."""
     files = source.files
-    if files is None or files.few_steps is not None:
+    if files is None or files.computed:
         model = load_model(source)
         assert isinstance(model.text, SentenceTextParts)  # FLUX.1's have files of their own
         states: dict[Kind, State] = {
@@ -212,13 +211,9 @@ def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "
             "bert": model.text.bert.state_dict(),
         }
         return {k: (s, _shapes(s)) for k, s in states.items()}, {"bert": model.text.tokenizer}
-    flux = isinstance(source.variant.text, FluxText)
-    texts: tuple[Kind, ...] = ("clip", "t5") if flux else ("bert",)
-    paths: dict[Kind, Path] = {"transformer": files.transformer, "autoencoder": files.autoencoder}
-    paths |= dict(zip(texts, files.text, strict=True))
-    found = {kind: open_network(path, kind, source) for kind, path in paths.items()}
-    read = _fast_tokenizer if flux else load_tokenizer
-    tokenizers = {str(k): read(path) for k, path in zip(texts, files.tokenizers, strict=True)}
+    found = {kind: open_network(one, kind, source) for kind, one in files.networks.items()}
+    read = _fast_tokenizer if isinstance(source.variant.text, FluxText) else load_tokenizer
+    tokenizers = {str(kind): read(path) for kind, path in files.tokenizers.items()}
     return {kind: (net.state, _shapes(net.forms)) for kind, net in found.items()}, tokenizers
 
 

@@ -3,7 +3,6 @@ shapes, and from its files' headers where they are here. Nothing is read or allo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,9 +13,9 @@ from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, Transfor
 from flux1.model.transformer import Transformer
 from flux1.pipeline.footprint import modulation_numbers
 from flux1.variants import FluxText, SentenceText, Variant
-from flux1.weights.files.open import naming, open_tensors
+from flux1.weights.checkpoint import Checkpoint
+from flux1.weights.kinds.kind import Kind
 from flux1.weights.numbers.keep import Keep
-from flux1.weights.recognise.parts import Kind, open_part, split
 from flux1.weights.sources import Source
 
 PUBLISHED = 2.0  # bytes of a number in the files that are not here: bfloat16
@@ -97,17 +96,16 @@ def ledger_of(model: Variant | Source) -> Ledger:
         return Ledger(model, text, replace(transformer, once=once), autoencoder)
     found = ledger_of(model.variant)
     files = model.files
-    if files is None or files.few_steps is not None:  # computed: no file has them as they are
+    if files is None or files.computed:  # computed: no file has them as they are
         return replace(found, transformer=replace(found.transformer, stored=0.0))
-    kinds: tuple[Kind, ...] = ("clip", "t5") if len(files.text) > 1 else ("bert",)
     return replace(
         found,
         text=tuple(
-            _read(weights, path, kind)
-            for weights, path, kind in zip(found.text, files.text, kinds, strict=True)
+            _read(weights, one, kind)
+            for weights, (kind, one) in zip(found.text, files.text.items(), strict=True)
         ),
-        transformer=_read(found.transformer, files.transformer, "transformer"),
-        autoencoder=_read(found.autoencoder, files.autoencoder, "autoencoder"),
+        transformer=_read(found.transformer, files.networks["transformer"], "transformer"),
+        autoencoder=_read(found.autoencoder, files.networks["autoencoder"], "autoencoder"),
     )
 
 
@@ -187,11 +185,8 @@ def _walked(build: Callable[..., nn.Module], config: object) -> Weights:
     )
 
 
-def _read(weights: Weights, path: Path, kind: Kind) -> Weights:
+def _read(weights: Weights, checkpoint: Checkpoint, kind: Kind) -> Weights:
     """With what the file takes for a number, on average."""
-    with naming(path):
-        open_part(path, kind)  # says what it is instead
-        parts, _ = split(open_tensors(path))
-        tensors = next(part.tensors for part in parts if part.kind == kind)
-    size = sum(tensor.size for tensor in tensors.stored.values())
+    stored = checkpoint.raw(kind).tensors.stored
+    size = sum(tensor.size for tensor in stored.values())
     return replace(weights, stored=size / (weights.matrices + weights.vocabulary + weights.rest))

@@ -39,5 +39,5 @@ def measure(
     if source is None or source.files is None:
         kept = torch.zeros(PIECE, device=device, dtype=torch.bfloat16)
         return Rates(flops, PIECE / fastest(lambda: kept.to(dtype, copy=True), device))
-    path = source.files.transformer
+    path = source.files.networks["transformer"].path
     return Rates(flops, decode_rate(path, dtype, device), disk_rate(path))

@@ -23,11 +23,12 @@ from flux1.pipeline.modulate import ROWS_AHEAD
 from flux1.pipeline.plan import Device, Estimate, Stages, Way, Work, plan, too_little
 from flux1.pipeline.room import room_within
 from flux1.request import ImageRequest, Origin, make_request
+from flux1.weights.files.disk import unreadable
 from flux1.weights.load import load_text, source_autoencoder, source_transformer
 from flux1.weights.model_files import verify
+from flux1.weights.networks import open_network
 from flux1.weights.numbers.quantize import Quantization
-from flux1.weights.recognise.networks import open_network
-from flux1.weights.sources import Source, unreadable
+from flux1.weights.sources import Source
 
 T = TypeVar("T")
 Name = Literal["text", "transformer", "autoencoder"]
@@ -228,5 +229,5 @@ def _check_late(source: Source) -> None:
     """WeightsError for names and shapes of the networks that come late, before the text encoders
     have worked."""
     if source.files is not None:
-        open_network(source.files.transformer, "transformer", source)
-        open_network(source.files.autoencoder, "autoencoder", source)
+        open_network(source.files.networks["transformer"], "transformer", source)
+        open_network(source.files.networks["autoencoder"], "autoencoder", source)

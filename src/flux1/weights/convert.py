@@ -9,7 +9,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flux1.errors import OutputError, RequestError, WeightsError, nearest
 from flux1.request import LoraUse, lora_uses
+from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.disk import check_room
 from flux1.weights.files.dtypes import WORDS
 from flux1.weights.files.gguf import ARCHITECTURE
@@ -31,21 +32,15 @@ from flux1.weights.files.write import (
     write_safetensors,
 )
 from flux1.weights.inspect import LICENCE_KEYS, NAME_KEYS
+from flux1.weights.kinds.kind import Kind, NetworkKind
+from flux1.weights.kinds.table import KINDS
+from flux1.weights.kinds.transformer import DIFFUSERS_ENDS
 from flux1.weights.lora.read import LoraFile, merge_lora, read_lora
+from flux1.weights.networks import OpenedNetwork, find_networks, open_network
 from flux1.weights.numbers.encode import BLOCKS, ENCODINGS, PLAIN, Encoding, plain
-from flux1.weights.recognise import names
-from flux1.weights.recognise.networks import FOLDERS, Network, find_networks, open_network
-from flux1.weights.recognise.parts import Kind
-from flux1.weights.save import (
-    diffusers_autoencoder_config,
-    diffusers_transformer_config,
-    transformers_clip_config,
-    transformers_t5_config,
-)
 
 Layout = Literal["bfl", "diffusers", "comfyui", "gguf"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-KINDS: tuple[Kind, ...] = get_args(Kind)
 HOLDS: dict[Layout, tuple[str, ...]] = {  # what reads these files can read in them
     "bfl": (*PLAIN, "fp8", "fp8_scaled", "int8", "nf4"),
     "diffusers": (*PLAIN, "fp8", "nf4"),
@@ -56,22 +51,11 @@ INSTEAD = {  # where a layout does not hold a dtype: the one of its own that is 
     "fp8": "q8_0", "fp8_scaled": "fp8", "int8": "fp8", "nf4": "q4_0", "q8_0": "fp8", "q5_1": "fp8",
     "q5_0": "fp8", "q4_1": "nf4", "q4_0": "nf4",
 }  # fmt: skip
-LARGE: tuple[Kind, ...] = ("transformer", "t5")  # networks that are kept below 16 bits
-BFL_ENDS = ("img_in", "txt_in", "time_in", "vector_in", "guidance_in", "final_layer")
-DIFFUSERS_ENDS = ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out")
-T5_EMBEDDINGS = ("shared", "token_embd")
 ENDS = tuple(  # stay in 16 bits or more: few numbers, and the picture hangs on each
-    f"{name}." for name in (*BFL_ENDS, *DIFFUSERS_ENDS, *T5_EMBEDDINGS)
+    f"{name}." for row in KINDS.values() for name in row.ends
 )
 BIASES = ("relative_attention_bias", "attn_rel_b")  # T5's, matrices by shape only
 SMALL = 1024  # numbers of a tensor that GGUF keeps in float32, as vectors are
-COMFYUI: dict[Kind, str] = {
-    "transformer": "model.diffusion_model.",
-    "autoencoder": "vae.",
-    "clip": "text_encoders.clip_l.transformer.",
-    "t5": "text_encoders.t5xxl.transformer.",
-}
-ARCHITECTURES: dict[Kind, str] = {"transformer": "flux", "t5": "t5encoder"}  # of GGUF's
 UNENCODED = {"2": "q4_0", "3": "q4_0", "4": "q4_0", "5": "q5_0", "6": "q8_0", "8": "q8_0"}  # bits
 BESIDE = ("tokenizer", "tokenizer_2", "scheduler", "model_index.json")  # of a diffusers folder
 SUFFIXES: dict[Layout, str] = {
@@ -165,7 +149,7 @@ def plan_conversion(
     networks = [open_network(found[kind], kind, whole) for kind in kinds]
     read: list[LoraFile] = []
     for i, network in enumerate(networks):
-        if network.kind == "transformer":
+        if network.row.id == "transformer":
             read = [_lora(Path(use.name), network) for use in uses]
             networks[i] = _merged(network, read, [use.scale for use in uses])
     copied: tuple[Path, ...] = ()
@@ -219,7 +203,7 @@ def _chosen_loras(loras: Sequence[tuple[Path, float]]) -> tuple[LoraUse, ...]:
 
 def _chosen_kinds(
     source: str,
-    found: Mapping[Kind, Path],
+    found: Mapping[Kind, Checkpoint],
     part: str | None,
     layout: Layout,
     encoding: Encoding | None,
@@ -236,13 +220,18 @@ def _chosen_kinds(
         kinds = ("transformer",) if "transformer" in found else tuple(found)
         if len(kinds) > 1:
             raise RequestError("part", f"{layout} holds one network; say which of {there}")
-    if layout == "gguf" and kinds[0] not in ARCHITECTURES:
+    if layout == "gguf" and not KINDS[kinds[0]].gguf:
         raise RequestError("to", f"gguf holds a transformer or a t5, not {kinds[0]}; take bfl")
     if layout != "bfl" and "bert" in kinds:
         raise RequestError(
             "to", f"{layout} has no place for {source}'s bert; say --part transformer, or --to bfl"
         )
-    if encoding and encoding.narrow and encoding.name != "int8" and not set(kinds) & set(LARGE):
+    if (
+        encoding
+        and encoding.narrow
+        and encoding.name != "int8"
+        and not any(KINDS[kind].large for kind in kinds)
+    ):
         raise RequestError(
             "dtype", f"{kinds[0]} is small and not kept in {encoding.name}; take bf16"
         )
@@ -264,7 +253,7 @@ def _check_place(source: str, place: Path, layout: Layout, force: bool) -> None:
         raise OutputError(f"{place}: is there already; --force writes over it")
 
 
-def _check_apart(networks: Sequence[Network], targets: Sequence[Target]) -> None:
+def _check_apart(networks: Sequence[OpenedNetwork], targets: Sequence[Target]) -> None:
     """OutputError if a file that is read would be replaced, or swept away with earlier shards."""
     read = {file.resolve() for network in networks for file in expected_files(network.path)}
     for target in targets:
@@ -276,7 +265,7 @@ def _check_apart(networks: Sequence[Network], targets: Sequence[Target]) -> None
 # --- LoRAs --------------------------------------------------------------------------------------
 
 
-def _lora(file: Path, network: Network) -> LoraFile:
+def _lora(file: Path, network: OpenedNetwork) -> LoraFile:
     lora = read_lora(file, network.config)
     if lora.wide:
         raise WeightsError(
@@ -286,7 +275,9 @@ def _lora(file: Path, network: Network) -> LoraFile:
     return lora
 
 
-def _merged(network: Network, loras: Sequence[LoraFile], scales: Sequence[float]) -> Network:
+def _merged(
+    network: OpenedNetwork, loras: Sequence[LoraFile], scales: Sequence[float]
+) -> OpenedNetwork:
     """With LoRAs in it: all sums in fp32, rounded once."""
     if not loras:
         return network
@@ -295,10 +286,7 @@ def _merged(network: Network, loras: Sequence[LoraFile], scales: Sequence[float]
     )
     for lora, scale in zip(loras, scales, strict=True):
         state = merge_lora(state, lora, scale)
-    return Network(
-        network.kind, network.path, network.config, state, network.forms, network.metadata,
-        network.told,
-    )  # fmt: skip
+    return replace(network, state=state)
 
 
 def _as_float(state: Mapping[str, Tensor], name: str) -> Tensor:
@@ -309,34 +297,35 @@ def _as_float(state: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _file(
-    networks: Sequence[Network], place: Path, layout: Layout, encoding: Encoding | None
+    networks: Sequence[OpenedNetwork], place: Path, layout: Layout, encoding: Encoding | None
 ) -> Target:
     pending: list[Pending] = []
     for network in networks:
-        prefix = COMFYUI[network.kind] if len(networks) > 1 else ""
+        prefix = network.row.prefix if len(networks) > 1 else ""
         pending += _pending(network, layout, encoding, prefix)
     metadata = _metadata(networks[0], encoding)
     if layout == "gguf":
         metadata = {f"general.{key}": value for key, value in metadata.items() if "." not in key}
         metadata.pop("general.format")
-        metadata[ARCHITECTURE] = ARCHITECTURES[networks[0].kind]
+        metadata[ARCHITECTURE] = networks[0].row.gguf
     return Target(place, tuple(pending), metadata)
 
 
-def _folder(network: Network, place: Path, encoding: Encoding | None, several: bool) -> Target:
-    text = network.kind in ("clip", "t5")
-    stem = "model" if text else "diffusion_pytorch_model"
-    folder = place / FOLDERS[network.kind] if several else place
-    narrow = encoding is not None and encoding.name == "nf4" and network.kind in LARGE
+def _folder(
+    network: OpenedNetwork, place: Path, encoding: Encoding | None, several: bool
+) -> Target:
+    places = network.row.places
+    folder = place / places.folder if several else place
+    narrow = encoding is not None and encoding.name == "nf4" and network.row.large
     config = {
         key: value
         for key, value in (network.told or _config(network)).items()
         if key not in ("quantization_config", "torch_dtype", "dtype")
     }
     if narrow:
-        config["quantization_config"] = _bitsandbytes(network.kind)
+        config["quantization_config"] = _bitsandbytes(network.row)
     return Target(
-        folder / f"{stem}.safetensors",
+        folder / f"{places.stem}.safetensors",
         tuple(_pending(network, "diffusers", encoding, "")),
         _metadata(network, encoding),
         config,
@@ -344,14 +333,15 @@ def _folder(network: Network, place: Path, encoding: Encoding | None, several: b
 
 
 def _pending(
-    network: Network, layout: Layout, encoding: Encoding | None, prefix: str
+    network: OpenedNetwork, layout: Layout, encoding: Encoding | None, prefix: str
 ) -> list[Pending]:
     """The tensors of a network in a layout, each to be made when its turn comes."""
-    forms = _spelled(network, network.forms, layout)
-    state = _spelled(network, LastTensor(network.state), layout)
+    spelled = network.row.spelled
+    forms = spelled(network.forms, layout, network.config)
+    state = spelled(LastTensor(network.state), layout, network.config)
     pending, packed = [], False
     for name, empty in forms.items():
-        one = _encoding_of(network.kind, name, empty, layout, encoding)
+        one = _encoding_of(network.row, name, empty, layout, encoding)
         packed = packed or one is encoding
         shape = tuple(empty.shape)
         full = prefix + name
@@ -370,7 +360,7 @@ def _made(encoding: Encoding, state: Mapping[str, Tensor], name: str, full: str)
 
 
 def _encoding_of(
-    kind: Kind, name: str, empty: Tensor, layout: Layout, encoding: Encoding | None
+    row: NetworkKind, name: str, empty: Tensor, layout: Layout, encoding: Encoding | None
 ) -> Encoding:
     """How one tensor is kept, of a network that is kept in `encoding` (None: as it was)."""
     kept = plain(WORDS[empty.dtype])
@@ -380,46 +370,25 @@ def _encoding_of(
         return encoding or kept
     if encoding.name == "int8":
         return encoding if empty.ndim >= 2 else plain("F32")
-    large = kind in LARGE and empty.ndim == 2
+    large = row.large and empty.ndim == 2
     kept_whole = name.startswith(ENDS) or any(part in name for part in BIASES)
     return encoding if large and not kept_whole else kept
 
 
-def _spelled(network: Network, state: Mapping[str, Tensor], layout: Layout) -> Mapping[str, Tensor]:
-    """A network's tensors (or their forms) under the names of a layout."""
-    if network.kind == "t5":
-        rename = names.t5_llama_name if layout == "gguf" else _without_t5
-        return LazyTensors({rename(name): partial(state.__getitem__, name) for name in state})
-    if layout == "diffusers" and network.kind == "transformer":
-        return names.transformer_to_diffusers(state, network.config)
-    if layout == "diffusers" and network.kind == "autoencoder":
-        return names.autoencoder_to_diffusers(state, network.config)
-    return state
-
-
-def _without_t5(name: str) -> str:
-    return name.removeprefix("t5.")
-
-
-def _metadata(network: Network, encoding: Encoding | None) -> dict[str, str]:
+def _metadata(network: OpenedNetwork, encoding: Encoding | None) -> dict[str, str]:
     """What a file says of its origin and licence goes with it."""
     told = {k: v for k, v in network.metadata.items() if k in (*LICENCE_KEYS, *NAME_KEYS)}
     told = {key.removeprefix("general."): value for key, value in told.items()}
     return {"format": "pt", **told, **(encoding.metadata if encoding else {})}
 
 
-def _config(network: Network) -> dict[str, Any]:
+def _config(network: OpenedNetwork) -> dict[str, Any]:
     """A config.json for a network that came without."""
-    makers: dict[Kind, Callable[[Any], dict[str, Any]]] = {
-        "transformer": diffusers_transformer_config,
-        "autoencoder": diffusers_autoencoder_config,
-        "clip": transformers_clip_config,
-        "t5": transformers_t5_config,
-    }
-    return makers[network.kind](network.config)
+    known = network.row.description
+    return known.write(network.config) if known is not None else {}
 
 
-def _bitsandbytes(kind: Kind) -> dict[str, Any]:
+def _bitsandbytes(row: NetworkKind) -> dict[str, Any]:
     """The key of config.json by which diffusers and transformers know such a file."""
     return {
         "quant_method": "bitsandbytes",
@@ -427,7 +396,7 @@ def _bitsandbytes(kind: Kind) -> dict[str, Any]:
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_compute_dtype": "bfloat16",
         "bnb_4bit_use_double_quant": False,
-        "llm_int8_skip_modules": list(DIFFUSERS_ENDS) if kind == "transformer" else None,
+        "llm_int8_skip_modules": list(DIFFUSERS_ENDS) if row.id == "transformer" else None,
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from flux1.errors import MissingWeightsError, OutputError, RequestError, WeightsError
 from flux1.variants import Variant
 from flux1.weights.files.disk import check_room
-from flux1.weights.recognise.family import last_part
+from flux1.weights.kinds.family import last_part
 
 NEEDED = (
     "model_index.json",

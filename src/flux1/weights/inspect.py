@@ -2,33 +2,24 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flux1.errors import MissingWeightsError, WeightsError
-from flux1.model.config import AutoencoderConfig, TransformerConfig
-from flux1.variants import VARIANTS
+from flux1.weights.checkpoint import Checkpoint, foreign
 from flux1.weights.files.gguf import GgufTensors
 from flux1.weights.files.lazy import StoredTensors
-from flux1.weights.files.open import SUFFIXES, naming, open_tensors
+from flux1.weights.files.open import SUFFIXES, naming
 from flux1.weights.files.pickles import PickleTensors
 from flux1.weights.files.safetensors import INDEX_SUFFIX
+from flux1.weights.kinds.foreign import family_of
+from flux1.weights.kinds.kind import Kind, Part
+from flux1.weights.kinds.table import KINDS
 from flux1.weights.lora import names as lora_names
+from flux1.weights.networks import forms_of
 from flux1.weights.numbers.schemes import plain_tensors, schemes_of
-from flux1.weights.recognise import names
-from flux1.weights.recognise.family import relatives
-from flux1.weights.recognise.foreign import family_of
-from flux1.weights.recognise.networks import READERS, forms_of
-from flux1.weights.recognise.parts import Kind, Part, foreign, split
-from flux1.weights.recognise.shapes import (
-    autoencoder_shape,
-    clip_shape,
-    t5_shape,
-    transformer_shape,
-)
 
 LICENCE_KEYS = ("license", "licence", "modelspec.license", "general.license")
 NAME_KEYS = ("modelspec.title", "general.name", "ss_base_model_version")
@@ -103,9 +94,9 @@ def inspect(path: Path) -> list[Report]:
 
 def _report(path: Path) -> Report:
     with naming(path):
-        state = open_tensors(path)
+        checkpoint = Checkpoint(path)
+        state, parts, rest = checkpoint.tensors, checkpoint.parts, checkpoint.rest
         algorithms = tuple(lora_names.algorithms_of(state.keys()))
-        parts, rest = split(state)
         other = foreign(state) or ""
     known = [] if algorithms or other else parts
     files = [path] if path.is_file() else [file for file in path.iterdir() if _is_weights(file)]
@@ -126,24 +117,24 @@ def _report(path: Path) -> Report:
 def _network(part: Part, called: str) -> Network:
     """What a part is, if its quantisation and its shape are known."""
     try:
-        plain = Part(part.kind, part.dialect, part.prefix, plain_tensors(part.tensors))
-        what, licence, wanted, name = _KINDS[part.kind](plain, called)
+        plain = replace(part, tensors=plain_tensors(part.tensors))
+        described = KINDS[part.kind].describe(plain, called)
     except WeightsError as problem:
         return Network(part.kind, "", part.dialect, part.prefix, problem=str(problem))
-    found = {new for old in plain.tensors if (new := name(old)) is not None}
-    missing = tuple(one for one in wanted if one not in found)
-    unknown = tuple(sorted(found - set(wanted)))
+    found = {new for old in plain.tensors if (new := described.rename(old)) is not None}
+    missing = tuple(one for one in described.wanted if one not in found)
+    unknown = tuple(sorted(found - set(described.wanted)))
     if not missing and not unknown and (wrong := _misshapen(plain)):
         return Network(part.kind, "", part.dialect, part.prefix, problem=wrong)
     told = next((part.tensors.metadata[k] for k in LICENCE_KEYS if k in part.tensors.metadata), "")
     return Network(
         kind=part.kind,
-        what=what,
+        what=described.what,
         dialect=part.dialect,
         prefix=part.prefix,
         parameters=sum(math.prod(tensor.shape) for tensor in plain.tensors.stored.values()),
         quantisation=tuple(schemes_of(part.tensors)),
-        licence=f"{told} (as the file says)" if told else licence,
+        licence=f"{told} (as the file says)" if told else described.licence,
         missing=missing,
         unknown=unknown,
     )
@@ -152,73 +143,13 @@ def _network(part: Part, called: str) -> Network:
 def _misshapen(part: Part) -> str:
     """What is said of tensors in another shape than the network's; '' if there are none. The text
     encoders are not looked at: their shapes take seconds of imports."""
+    row = KINDS[part.kind]
     try:
-        if part.kind == "transformer" or part.kind == "autoencoder":
-            forms_of(part, READERS[part.kind][1](part))
+        if row.description is not None and not row.imports:
+            forms_of(part, row.description.tensors(part))
     except WeightsError as problem:
         return str(problem)
     return ""
-
-
-_Told = tuple[str, str, list[str], Callable[[str], str | None]]
-"""What it is, its licence, the names that it needs, what each of the file's names stands for."""
-
-
-def _transformer(part: Part, called: str) -> _Told:
-    config = transformer_shape(part)
-    shipped = next((v for v in VARIANTS if v.transformer == config and v.repository is None), None)
-    known = relatives(config)
-    blocks = f"{config.depth} + {config.depth_single_blocks} blocks of width {config.hidden_size}"
-    if shipped is not None:
-        what, licence = shipped.title, shipped.licence.name
-    elif known is None:
-        what, licence = f"of FLUX.1's kind, {blocks}", ""
-    else:
-        usual = TransformerConfig()
-        whole = (config.depth, config.depth_single_blocks) == (
-            usual.depth, usual.depth_single_blocks,
-        )  # fmt: skip
-        by_name = [title for title in known.titles if _distinct(title) in called.lower()]
-        what = str(known) if whole else f"like {known}, with {blocks}"
-        if len(known.titles) > 1 and by_name:
-            what += f"; by its name {by_name[-1]}"
-        licence = f"{known.licence.name}, {known.licence.url}"
-    lines = names.transformer_table(config)
-    return what, licence, _side(lines, part.dialect), _as_it_is
-
-
-def _autoencoder(part: Part, called: str) -> _Told:
-    config = autoencoder_shape(part)
-    usual = config == AutoencoderConfig()
-    what = "FLUX.1's" if usual else f"{config.channels} channels, {config.latent_channels} latent"
-    wanted = _side(names.autoencoder_table(config), part.dialect)
-    return what, "Apache-2.0" if usual else "", wanted, _as_it_is
-
-
-def _clip(part: Part, called: str) -> _Told:
-    config = clip_shape(part)
-    usual = config.hidden_size == 768
-    what = "CLIP-L" if usual else f"CLIP of width {config.hidden_size}; FLUX.1's has 768"
-    return what, "MIT" if usual else "", names.clip_table(config), names.clip_name
-
-
-def _t5(part: Part, called: str) -> _Told:
-    config = t5_shape(part)
-    usual = config.hidden_size == 4096
-    what = "T5 v1.1 XXL" if usual else f"T5 of width {config.hidden_size}; FLUX.1's has 4096"
-    ours = partial(names.t5_name, gated=config.gated)
-    return what, "Apache-2.0" if usual else "", names.t5_table(config), ours
-
-
-def _bert(part: Part, called: str) -> _Told:
-    found = [name for name in map(names.bert_name, part.tensors) if name is not None]
-    return "of flux-mini's kind", "", found, names.bert_name
-
-
-_KINDS: dict[Kind, Callable[[Part, str], _Told]] = {
-    "transformer": _transformer, "autoencoder": _autoencoder, "clip": _clip, "t5": _t5,
-    "bert": _bert,
-}  # fmt: skip
 
 
 def _adapter(algorithms: tuple[str, ...], state: StoredTensors) -> Adapter:
@@ -250,24 +181,9 @@ def _dtypes(state: StoredTensors) -> dict[str, Kept]:
     return {dtype: Kept(len(sizes[dtype]), sum(sizes[dtype])) for dtype in most}
 
 
-def _side(lines: Iterable[names.Line], dialect: str) -> list[str]:
-    if dialect == "diffusers":
-        return [name for line in lines for name in line.diffusers]
-    return [line.bfl for line in lines]
-
-
-def _as_it_is(name: str) -> str | None:
-    return name
-
-
 def _called(path: Path, metadata: Mapping[str, Any]) -> str:
     """What a file calls itself: its name, and the names in its metadata."""
     return " ".join((path.name, *(str(metadata.get(key, "")) for key in NAME_KEYS)))
-
-
-def _distinct(title: str) -> str:
-    """'kontext' of 'FLUX.1 Kontext [dev]'; '[dev]' of 'FLUX.1 [dev]', which no file name has."""
-    return title.lower().split()[1]
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -14,28 +14,23 @@ from pathlib import Path
 from flux1 import variants
 from flux1.errors import MissingWeightsError, UnknownModelError, WeightsError
 from flux1.variants import FluxText, SentenceText, Variant
+from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.open import SUFFIXES
 from flux1.weights.files.safetensors import expected_files, read_json, within
-from flux1.weights.kinds.keys import read_config, read_file
+from flux1.weights.kinds.family import bfl_name, check_fit, named_row, row_for
+from flux1.weights.kinds.keys import read_file
+from flux1.weights.kinds.scheduler import scheduler_config
+from flux1.weights.kinds.table import PUBLISHED
 from flux1.weights.model_files import (
     LORA_FILE,
     MODEL_FILES,
     MODEL_JSON,
-    FewSteps,
     Files,
     Source,
     files_of,
     from_where,
     require,
 )
-from flux1.weights.recognise.configs import (
-    autoencoder_config,
-    clip_config,
-    scheduler_config,
-    t5_config,
-    transformer_config,
-)
-from flux1.weights.recognise.family import bfl_name, check_fit, named_row, row_for
 from flux1.weights.single import missing_tokenizers, of_file, tokenizer_folders
 
 DIFFUSERS_PARTS = "transformer/ vae/ text_encoder/ text_encoder_2/ tokenizer/ tokenizer_2/"
@@ -67,7 +62,7 @@ def of_folder(folder: Path, variant: Variant | None, places: Sequence[Path] = ()
 def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
     told = read_json(folder / MODEL_JSON)
     if isinstance(told, dict) and "base" in told:
-        return _few_steps(folder, told, variant)
+        return _lora_layout(folder, told, variant)
     try:
         row = variants.find(told["variant"])
         shift, scale = float(told["latents"]["shift"]), float(told["latents"]["scale"])
@@ -89,8 +84,8 @@ def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
     return Source(row, "flux1", folder, files_of(folder))
 
 
-def _few_steps(folder: Path, told: dict, variant: Variant | None) -> Source:
-    """A LoRA that lets the model in the folder beside draw in few steps."""
+def _lora_layout(folder: Path, told: dict, variant: Variant | None) -> Source:
+    """A LoRA that makes another model of the one in the folder beside: for few steps, say."""
     try:
         row, guidance = variants.find(told["variant"]), float(told["guidance"])
         beside = str(told["base"])
@@ -110,48 +105,39 @@ def _few_steps(folder: Path, told: dict, variant: Variant | None) -> Source:
         row.transformer, guidance_embed=True
     ):
         raise WeightsError(f"{folder}: {row.id} is not made of {base.variant.id} ({base.root})")
-    files = replace(base.files, few_steps=FewSteps(lora, guidance))
+    files = replace(base.files, loras=(lora,), guidance=guidance)
     return Source(replace(row, autoencoder=base.variant.autoencoder), "flux1", folder, files)
 
 
 def _diffusers_layout(folder: Path, variant: Variant | None) -> Source:
-    stems = {
-        "transformer": "diffusion_pytorch_model",
-        "vae": "diffusion_pytorch_model",
-        "text_encoder": "model",
-        "text_encoder_2": "model",
-    }
+    networks = {row.id: Checkpoint(folder / row.places.folder) for row in PUBLISHED}
     missing = [
         file
-        for part, stem in stems.items()
+        for row in PUBLISHED
         for file in (
-            within(folder, folder / part) / "config.json",
-            *expected_files(folder / part, stem),
+            within(folder, folder / row.places.folder) / "config.json",
+            *expected_files(folder / row.places.folder, row.places.stem),
         )
         if not file.is_file()
     ]
     require(folder, missing + missing_tokenizers(folder), _page(variant))
-    transformer = read_config(folder / "transformer", transformer_config)
+    configs = {kind: checkpoint.config(kind) for kind, checkpoint in networks.items()}
     if variant is None:
-        variant = row_for(folder.resolve().name, transformer)
+        variant = row_for(folder.resolve().name, configs["transformer"])
     if not isinstance(variant.text, FluxText):
         raise WeightsError(f"{folder}: holds CLIP and T5, {variant.id} has a sentence encoder")
-    clip, t5 = folder / "text_encoder", folder / "text_encoder_2"
     row = replace(
         variant,
-        transformer=transformer,
-        autoencoder=read_config(folder / "vae", autoencoder_config),
-        text=replace(
-            variant.text, clip=read_config(clip, clip_config), t5=read_config(t5, t5_config)
-        ),
+        transformer=configs["transformer"],
+        autoencoder=configs["autoencoder"],
+        text=replace(variant.text, clip=configs["clip"], t5=configs["t5"]),
     )
     scheduler = folder / "scheduler" / "scheduler_config.json"
     if scheduler.is_file():
         time_shift, schedule = read_file(within(folder, scheduler), scheduler_config)
         row = replace(row, time_shift=time_shift, schedule=schedule)
     check_fit(folder, row, variant)
-    files = Files(folder / "transformer", folder / "vae", (clip, t5), tokenizer_folders(folder))
-    return Source(row, "diffusers", folder, files)
+    return Source(row, "diffusers", folder, Files(networks, tokenizer_folders(folder)))
 
 
 def _transformer_file(folder: Path, variant: Variant | None) -> Path | None:

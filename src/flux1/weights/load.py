@@ -7,30 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flux1.errors import WeightsError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.bert import BertText
-from flux1.model.config import (
-    AutoencoderConfig,
-    BertConfig,
-    ClipConfig,
-    T5Config,
-    TransformerConfig,
-)
+from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
 from flux1.variants import FluxText, SentenceText
+from flux1.weights.checkpoint import Checkpoint
+from flux1.weights.files.disk import unreadable
 from flux1.weights.files.lazy import Stored, StoredTensors
 from flux1.weights.files.open import naming
+from flux1.weights.kinds.kind import Kind, NetworkKind
+from flux1.weights.kinds.lines import check_names, listed
+from flux1.weights.kinds.table import KINDS
 from flux1.weights.lora.read import merge_lora, read_lora
-from flux1.weights.model_files import Source, verify
+from flux1.weights.model_files import Files, Source, verify
 from flux1.weights.numbers.keep import Keep, Storing
 from flux1.weights.numbers.quantize import Quantization, quantize_layers
-from flux1.weights.recognise import names
-from flux1.weights.recognise.parts import Kind, open_part
-from flux1.weights.sources import unreadable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,11 +36,29 @@ Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config")
 Device = torch.device | str
 
-BUILDERS: dict[Kind, Callable[[Any], nn.Module]] = {
-    "transformer": Transformer, "autoencoder": Autoencoder, "clip": ClipText, "t5": T5Text,
-    "bert": BertText,
-}  # fmt: skip
 RANDOM_SEED = 0  # of the variants whose weights are drawn, not read
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a network's weights go, and how they are kept there: brought to `dtype`, or in another
+    form where `keep` and `quantize` say so and the kind of network allows it."""
+
+    dtype: torch.dtype = torch.float32
+    device: Device = "cpu"
+    keep: Keep = "plain"
+    quantize: Quantization | None = None
+
+    def storing(self, row: NetworkKind) -> Storing | None:
+        """What makes the layers that keep their weights otherwise; None where there are none.
+        Flux1Error if the device has no arithmetic for the quantisation."""
+        quantize = self.quantize if row.quantised else None
+        if quantize is not None and row.quantised == "weights":
+            quantize = "int8"
+        keep = self.keep if row.stored else "plain"
+        if keep == "plain" and quantize is None:
+            return None
+        return Storing(keep, quantize, self.dtype, self.device)
 
 
 @dataclass(frozen=True)
@@ -112,9 +126,11 @@ def networks(model: Model) -> list[nn.Module]:
 def source_autoencoder(source: Source, dtype: torch.dtype, device: Device) -> Autoencoder:
     """A model's autoencoder, from its file or drawn at random. Errors as above."""
     config, files = source.variant.autoencoder, source.files
-    if files is not None:
-        return load_autoencoder(files.autoencoder, config, dtype, device)
-    return random_autoencoder(config, RANDOM_SEED).to(device=device, dtype=dtype)
+    if files is None:
+        return random_autoencoder(config, RANDOM_SEED).to(device=device, dtype=dtype)
+    return load_network(
+        files.networks["autoencoder"], "autoencoder", config, Storage(dtype, device)
+    )
 
 
 def source_transformer(
@@ -124,59 +140,54 @@ def source_transformer(
     keep: Keep = "plain",
     quantize: Quantization | None = None,
 ) -> Transformer:
-    """A model's transformer: as its file has it, drawn at random, or computed from its files (of
-    few steps: at one guidance scale, with the LoRA in it). Errors as above."""
+    """A model's transformer: as its file has it, drawn at random, or computed from its files (with
+    LoRAs in it, at one guidance scale). Errors as above."""
     config, files = source.variant.transformer, source.files
-    if files is not None and files.few_steps is None:
-        return load_transformer(files.transformer, config, dtype, device, keep, quantize)
+    if files is not None and not files.computed:
+        storage = Storage(dtype, device, keep, quantize)
+        return load_network(files.networks["transformer"], "transformer", config, storage)
     if keep != "plain":
         raise WeightsError(f"{source.variant.id}: no file holds its weights; keep them plain")
-    if files is None or files.few_steps is None:
+    if files is None:
         transformer = random_transformer(config, RANDOM_SEED)
     else:
-        told = replace(config, guidance_embed=True)
-        whole = load_transformer(files.transformer, told, torch.float32)
-        transformer = whole.at_guidance(files.few_steps.guidance)
-        state = merge_lora(transformer.state_dict(), read_lora(files.few_steps.lora, config))
-        transformer.load_state_dict({name: state[name] for name in state})
-        transformer.requires_grad_(False)
+        transformer = _computed(files, config)
     transformer.to(device=device, dtype=dtype)
     if quantize is not None:
         quantize_layers(transformer, quantize)
     return transformer
 
 
-def load_transformer(
-    path: Path,
-    config: TransformerConfig,
-    dtype: torch.dtype,
-    device: Device = "cpu",
-    keep: Keep = "plain",
-    quantize: Quantization | None = None,
-) -> Transformer:
-    """A transformer from any readable file or a folder of shards, in BFL's or diffusers' names.
+def _computed(files: Files, config: TransformerConfig) -> Transformer:
+    """The transformer of files with LoRAs or a guidance scale, in fp32."""
+    told = replace(config, guidance_embed=config.guidance_embed or files.guidance is not None)
+    transformer: Transformer = load_network(files.networks["transformer"], "transformer", told)
+    if files.guidance is not None:
+        transformer = transformer.at_guidance(files.guidance)
+    state: Mapping[str, Tensor] = transformer.state_dict()
+    for lora in files.loras:
+        state = merge_lora(state, read_lora(lora, config))
+    transformer.load_state_dict({name: state[name] for name in state})
+    return transformer.requires_grad_(False)
 
-    WeightsError, naming the path, if the file is damaged, holds another model or cannot be kept so.
+
+def load_network(
+    checkpoint: Checkpoint | Path,
+    kind: Kind,
+    config: Any,
+    storage: Storage = Storage(),
+) -> Any:
+    """One network of a checkpoint, in any names and any quantisation that are read.
+
+    WeightsError, naming the path, if the file is damaged, holds another network or one of another
+    shape, or cannot be kept so.
     """
-    with naming(path):
-        part = open_part(path, "transformer")
-        state = part.tensors
-        if part.dialect == "diffusers":
-            state = names.transformer_from_diffusers(state, config)
-        network = _empty(Transformer, config)
-        return _assign(network, state, dtype, device, _storing(keep, quantize, dtype, device))
-
-
-def load_autoencoder(
-    path: Path, config: AutoencoderConfig, dtype: torch.dtype, device: Device = "cpu"
-) -> Autoencoder:
-    """An autoencoder from a file or a folder, in BFL's or diffusers' names. Errors as above."""
-    with naming(path):
-        part = open_part(path, "autoencoder")
-        state = part.tensors
-        if part.dialect == "diffusers":
-            state = names.autoencoder_from_diffusers(state, config)
-        return _assign(_empty(Autoencoder, config), state, dtype, device)
+    if isinstance(checkpoint, Path):
+        checkpoint = Checkpoint(checkpoint)
+    row, part = KINDS[kind], checkpoint.part(kind)
+    with naming(checkpoint.path):
+        state = row.ours(part.tensors, part.dialect, config)
+        return _assign(_empty(row.build, config), state, storage, storage.storing(row))
 
 
 def load_text(
@@ -186,69 +197,27 @@ def load_text(
     keep: Keep = "plain",
     quantize: Quantization | None = None,
 ) -> TextParts:
-    """The text networks and tokenizers of a source; a sentence encoder is always plain, and CLIP is
-    never quantised. Errors as above."""
+    """The text networks and tokenizers of a source. Errors as above."""
     text, files = source.variant.text, source.files
+    storage = Storage(dtype, device, keep, quantize)
     if files is None:
         parts = random_text(text, RANDOM_SEED)
         parts.bert.to(device=device, dtype=dtype)
         return parts
     if isinstance(text, FluxText):
-        clip_path, t5_path = files.text
-        clip_folder, t5_folder = files.tokenizers
-        clip = load_clip(clip_path, text.clip, dtype, device, keep)
-        t5 = load_t5(t5_path, text.t5, dtype, device, keep, quantize)
-        return FluxTextParts(
-            clip, t5, transformers_tokenizer(clip_folder), transformers_tokenizer(t5_folder)
-        )
-    (path,), (words,) = files.text, files.tokenizers
-    tokenizer = load_tokenizer(words)
+        clip = load_network(files.networks["clip"], "clip", text.clip, storage)
+        t5 = load_network(files.networks["t5"], "t5", text.t5, storage)
+        words = (transformers_tokenizer(folder) for folder in files.tokenizers.values())
+        return FluxTextParts(clip, t5, *words)
+    tokenizer = load_tokenizer(files.tokenizers["bert"])
     if tokenizer.get_vocab_size() > text.bert.vocab_size:
         raise WeightsError(
-            f"{words}: has {tokenizer.get_vocab_size()} words, the text encoder knows "
-            f"{text.bert.vocab_size}"
+            f"{files.tokenizers['bert']}: has {tokenizer.get_vocab_size()} words, the text encoder "
+            f"knows {text.bert.vocab_size}"
         )
-    return SentenceTextParts(load_bert(path, text.bert, dtype, device), tokenizer)
-
-
-def load_clip(
-    path: Path,
-    config: ClipConfig,
-    dtype: torch.dtype,
-    device: Device = "cpu",
-    keep: Keep = "plain",
-) -> ClipText:
-    """A CLIP text tower from a file or a folder. Errors as above."""
-    with naming(path):
-        state = names.clip_names(open_part(path, "clip").tensors)
-        storing = _storing(keep, None, dtype, device)
-        return _assign(_empty(ClipText, config), state, dtype, device, storing)
-
-
-def load_t5(
-    path: Path,
-    config: T5Config,
-    dtype: torch.dtype,
-    device: Device = "cpu",
-    keep: Keep = "plain",
-    quantize: Quantization | None = None,
-) -> T5Text:
-    """A T5 encoder from a file or a folder. However it is quantised, only its weights are in eight
-    bits: the inputs of its layers have outliers that those do not hold. Errors as above."""
-    with naming(path):
-        state = names.t5_names(open_part(path, "t5").tensors)
-        weights_only: Quantization | None = None if quantize is None else "int8"
-        storing = _storing(keep, weights_only, dtype, device)
-        return _assign(_empty(T5Text, config), state, dtype, device, storing)
-
-
-def load_bert(
-    path: Path, config: BertConfig, dtype: torch.dtype, device: Device = "cpu"
-) -> BertText:
-    """A sentence encoder from a file or a folder. Errors as above."""
-    with naming(path):
-        state = names.bert_names(open_part(path, "bert").tensors)
-        return _assign(_empty(BertText, config), state, dtype, device)
+    return SentenceTextParts(
+        load_network(files.networks["bert"], "bert", text.bert, storage), tokenizer
+    )
 
 
 def load_tokenizer(file: Path) -> "Tokenizer":
@@ -287,10 +256,10 @@ def count(build: Callable[[Config], nn.Module], config: Config) -> tuple[int, in
     return sum(parameter.numel() for parameter in parameters), len(parameters)
 
 
-def check_shapes(kind: Kind, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(row: NetworkKind, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """WeightsError lists the tensors (under our names) that a network of this kind and `config`
     has in another shape. No tensor is read."""
-    network = _empty(BUILDERS[kind], config)
+    network = _empty(row.build, config)
     wanted = {name: network.get_parameter(name).shape for name in _parameter_names(network)}
     wrong = [
         _misshapen(name, shape, wanted[name])
@@ -298,7 +267,7 @@ def check_shapes(kind: Kind, config: Any, shapes: Mapping[str, tuple[int, ...]])
         if name in wanted and shape != wanted[name]
     ]
     if wrong:
-        raise WeightsError(f"wrong shape: {names.listed(wrong)}")
+        raise WeightsError(f"wrong shape: {listed(wrong)}")
 
 
 def _misshapen(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
@@ -311,21 +280,11 @@ def _empty(build: Callable[[Config], Network], config: Config) -> Network:
         return build(config).eval().requires_grad_(False)
 
 
-def _storing(
-    keep: Keep, quantize: Quantization | None, dtype: torch.dtype, device: Device
-) -> Storing | None:
-    """None where every weight is plain."""
-    if keep == "plain" and quantize is None:
-        return None
-    return Storing(keep, quantize, dtype, device)
-
-
 def _assign(
     network: Network,
     state: StoredTensors,
-    dtype: torch.dtype,
-    device: Device,
-    storing: Storing | None = None,
+    storage: Storage,
+    storing: Storing | None,
 ) -> Network:
     """Give a network of shapes the tensors of `state`, cast and moved one at a time; or layers that
     keep them otherwise, where `storing` makes such.
@@ -333,7 +292,7 @@ def _assign(
     WeightsError lists names that are missing or unknown, then tensors of a wrong shape.
     """
     wanted = _parameter_names(network)
-    names.check_names(state.keys(), wanted)
+    check_names(state.keys(), wanted)
     wrong: list[str] = []
     filled: dict[str, nn.Parameter] = {}
     for name, aliases in wanted.items():
@@ -345,12 +304,14 @@ def _assign(
         if tensor.shape != shape:
             wrong.append(_misshapen(name, tensor.shape, shape))
             continue
-        parameter = nn.Parameter(tensor.to(device=device, dtype=dtype), requires_grad=False)
+        parameter = nn.Parameter(
+            tensor.to(device=storage.device, dtype=storage.dtype), requires_grad=False
+        )
         filled |= dict.fromkeys(aliases, parameter)
     if wrong:
-        raise WeightsError(f"wrong shape: {names.listed(wrong)}")
+        raise WeightsError(f"wrong shape: {listed(wrong)}")
     network.load_state_dict(filled, assign=True)
-    _fill_buffers(network, device)
+    _fill_buffers(network, storage.device)
     return network
 
 

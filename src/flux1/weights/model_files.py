@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Literal
 
 from flux1.errors import MissingWeightsError, WeightsError
 from flux1.variants import FluxText, Variant
+from flux1.weights.checkpoint import Checkpoint
+from flux1.weights.files.disk import sha256
 from flux1.weights.files.safetensors import MAX_HEADER, expected_files, read_json
+from flux1.weights.kinds.kind import Kind
 
 MODEL_JSON = "model.json"
 MODEL_FILES = (
@@ -26,24 +30,29 @@ SLICES, SLICE = 64, 4096  # what a model's hash reads of each file's data
 
 
 @dataclass(frozen=True)
-class FewSteps:
-    """A LoRA that lets the transformer draw in few steps, and the guidance scale that it keeps: the
-    transformer's file embeds guidance, the model that it becomes does not."""
-
-    lora: Path
-    guidance: float
-
-
-@dataclass(frozen=True)
 class Files:
-    """The paths of a model's parts: a file each, or a folder of shards; parts may share a file.
-    Text: CLIP, then T5."""
+    """Where the networks of a model are; several may share a checkpoint. The transformer and the
+    autoencoder come before the text encoders; `tokenizers` are by the kind of their encoder.
 
-    transformer: Path
-    autoencoder: Path
-    text: tuple[Path, ...]
-    tokenizers: tuple[Path, ...]
-    few_steps: FewSteps | None = None
+    When the transformer is loaded, `loras` are merged into it at scale 1, and a network that embeds
+    guidance is fixed at the scale `guidance`, if one is given.
+    """
+
+    networks: Mapping[Kind, Checkpoint]
+    tokenizers: Mapping[Kind, Path]
+    loras: tuple[Path, ...] = ()
+    guidance: float | None = None
+
+    @property
+    def text(self) -> dict[Kind, Checkpoint]:
+        """The text encoders alone."""
+        drawing = ("transformer", "autoencoder")
+        return {kind: one for kind, one in self.networks.items() if kind not in drawing}
+
+    @property
+    def computed(self) -> bool:
+        """Whether no file has the transformer's weights as it draws with them."""
+        return bool(self.loras) or self.guidance is not None
 
 
 @dataclass(frozen=True)
@@ -80,10 +89,10 @@ class Source:
         latents = variant.autoencoder
         digest.update(f"{latents.shift_factor} {latents.scale_factor}".encode())
         digest.update("".join(unusual(variant)).encode())
-        paths = [self.files.transformer, self.files.autoencoder, *self.files.text]
-        if self.files.few_steps is not None:
-            digest.update(f"{self.files.few_steps.guidance}".encode())
-            paths.append(self.files.few_steps.lora)
+        paths = [checkpoint.path for checkpoint in self.files.networks.values()]
+        if self.files.guidance is not None:
+            digest.update(f"{self.files.guidance}".encode())
+        paths += self.files.loras
         for number, path in enumerate(paths):
             for file in expected_files(path):
                 digest.update(f"{number} {file.name} {file.stat().st_size}".encode())
@@ -119,26 +128,22 @@ def verify(source: Source) -> None:
             )
 
 
-def files_of(folder: Path, few_steps: FewSteps | None = None) -> Files:
+def files_of(folder: Path) -> Files:
     """The parts in a folder as flux-mini ships."""
-    transformer, autoencoder, text, words = (folder / name for name in MODEL_FILES)
-    return Files(transformer, autoencoder, (text,), (words,), few_steps)
+    *networks, words = (folder / name for name in MODEL_FILES)
+    kinds: tuple[Kind, ...] = ("transformer", "autoencoder", "bert")
+    opened = {kind: Checkpoint(path) for kind, path in zip(kinds, networks, strict=True)}
+    return Files(opened, {"bert": words})
 
 
 def vouched_for(files: Files | None, folder: Path) -> dict[str, Path]:
     """The files whose sha256 stands in a folder's model.json, by the names that they have there: of
-    few steps, also those of the model in the folder beside."""
-    if files is None or files.few_steps is None:
+    one that holds LoRAs alone, also those of the model in the folder beside."""
+    if files is None or not files.loras:
         return {name: folder / name for name in MODEL_FILES}
-    base = files.transformer.parent
+    base = files.networks["transformer"].path.parent
     beside = {f"{base.name}/{name}": base / name for name in MODEL_FILES}
-    return {LORA_FILE: files.few_steps.lora, **beside}
-
-
-def sha256(file: Path) -> str:
-    """Hex digest of a whole file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {**{lora.name: lora for lora in files.loras}, **beside}
 
 
 def require(folder: Path, missing: list[Path], repository: str | None) -> None:

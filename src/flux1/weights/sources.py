@@ -9,12 +9,13 @@ from importlib import resources
 from pathlib import Path
 
 from flux1 import variants
-from flux1.errors import MissingWeightsError, UnknownModelError, WeightsError
+from flux1.errors import MissingWeightsError, UnknownModelError
 from flux1.variants import VARIANTS, FluxText, Variant
+from flux1.weights.files.disk import unreadable
 from flux1.weights.files.open import SUFFIXES
+from flux1.weights.kinds.family import last_part, named_row
 from flux1.weights.layouts import DIFFUSERS_PARTS, of_folder
 from flux1.weights.model_files import MODEL_JSON, Source
-from flux1.weights.recognise.family import last_part, named_row
 from flux1.weights.single import of_file
 
 
@@ -42,13 +43,6 @@ def locate(
         return _of_name(model, models, cache)
     except OSError as failure:
         raise unreadable(failure) from failure
-
-
-def unreadable(failure: OSError) -> WeightsError:
-    """What the system said of a file or folder, as one line."""
-    name = str(failure.filename or "a weight file")
-    shown = name if len(name) <= 200 else f"{name[:200]}..."
-    return WeightsError(f"{shown}: cannot be read: {failure.strerror}")
 
 
 def _of_name(name: str, models: Path | None, cache: Path | None) -> Source:

@@ -14,9 +14,9 @@ from flux1.training.finetune.stored import let_gradients_through
 from flux1.training.lora import LoraNetwork, linear_layers, widths
 from flux1.weights.load import (
     RANDOM_SEED,
-    load_autoencoder,
+    Storage,
+    load_network,
     load_text,
-    load_transformer,
     random_autoencoder,
     random_transformer,
 )
@@ -47,7 +47,8 @@ class Parts:
         config, files = self.source.variant.autoencoder, self.source.files
         if files is None:
             return random_autoencoder(config, RANDOM_SEED).to(self.device)
-        return load_autoencoder(files.autoencoder, config, torch.float32, self.device)
+        storage = Storage(torch.float32, self.device)
+        return load_network(files.networks["autoencoder"], "autoencoder", config, storage)
 
     def autoencoder_shape(self) -> Autoencoder:
         """Its shapes alone."""
@@ -60,10 +61,9 @@ class Parts:
         full = settings.method == "full"
         dtype = torch.float32 if full else getattr(torch, settings.precision)
         if self.source.files is not None:
-            return load_transformer(
-                self.source.files.transformer, variant.transformer, dtype, self.device,
-                settings.keep, settings.quantize,
-            )  # fmt: skip
+            storage = Storage(dtype, self.device, settings.keep, settings.quantize)
+            checkpoint = self.source.files.networks["transformer"]
+            return load_network(checkpoint, "transformer", variant.transformer, storage)
         transformer = random_transformer(variant.transformer, RANDOM_SEED).to(self.device, dtype)
         if settings.quantize is not None:
             quantize_layers(transformer, settings.quantize)

@@ -14,9 +14,9 @@ from flux1.training.distributed import World, collected
 from flux1.training.finetune.parts import Parts
 from flux1.training.lora import LoraNetwork
 from flux1.variants import FluxText
+from flux1.weights.kinds.family import bfl_name
 from flux1.weights.load import SentenceTextParts, load_text
 from flux1.weights.lora.save import save_lora
-from flux1.weights.recognise.family import bfl_name
 from flux1.weights.save import save_bfl, save_model_folder
 
 LORA_FILE, MODEL_FOLDER = "lora.safetensors", "model"
@@ -75,10 +75,12 @@ def _save_model(folder: Path, transformer: Transformer, parts: Parts) -> None:
         return
     assert source.files is not None  # random weights have a sentence encoder
     save_bfl(transformer, folder / bfl_name(source.variant))
-    kept = (source.files.autoencoder, *source.files.text, *source.files.tokenizers)
+    files = source.files
+    others = (files.networks["autoencoder"], *files.text.values())
+    kept = (*(one.path for one in others), *files.tokenizers.values())
     folders = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-    files = ("ae", "clip_l", "t5xxl", "", "")
-    for path, as_folder, as_file in zip(kept, folders, files, strict=True):
+    names = ("ae", "clip_l", "t5xxl", "", "")
+    for path, as_folder, as_file in zip(kept, folders, names, strict=True):
         _put(path, folder / (as_folder if path.is_dir() else as_file + path.suffix))
 
 

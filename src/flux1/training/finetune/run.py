@@ -60,10 +60,11 @@ class Finetune:
         """
         check_options(self.options)
         variant = self.source.variant
-        if self.source.files is not None and self.source.files.few_steps is not None:
+        if self.source.files is not None and self.source.files.computed:
+            base = self.source.files.networks["transformer"].path.parent
             raise DataError(
                 f"model: {variant.id} is a LoRA for few steps beside another model: train on that "
-                f"one, {self.source.files.transformer.parent}; what it learns works with both"
+                f"one, {base}; what it learns works with both"
             )
         for prompt in self.options.prompts:
             make_request(variant, prompt)  # what is wrong with one is said now

@@ -53,8 +53,8 @@ from flux1.training.mini.text import fetch_sentence_model
 from flux1.training.transformer import initialise
 from flux1.variants import SentenceText, Variant, find
 from flux1.weights.files.safetensors import read_json, write_json
-from flux1.weights.load import SentenceTextParts, load_autoencoder, load_bert
-from flux1.weights.save import save_bfl, save_few_steps, save_model_folder
+from flux1.weights.load import SentenceTextParts, Storage, load_network
+from flux1.weights.save import save_bfl, save_lora_model, save_model_folder
 
 # What the LoRA of few steps changes: all that works on the picture, and the time.
 FEW_STEP_LAYERS = ("img_in", "time_in", "double_blocks", "single_blocks", "final_layer")
@@ -185,7 +185,7 @@ class Run:
         trained = train(objective, stage.loop, self.folder / "step-distillation", self.console)
         assert isinstance(trained, LoraNetwork)  # as `lora` is
         place, base = self.folder / student.id, self.folder / self.variant.id
-        save_few_steps(place, student, base, trained.tensors(), stage.guidance)
+        save_lora_model(place, student, base, trained.tensors(), stage.guidance)
 
     def save(self, made: Made, variant: Variant) -> Path:
         """The model's folder, named as its variant."""
@@ -215,7 +215,7 @@ class Run:
                 self.recipe.seed, self.text.max_tokens, stage.code_weight,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
-        bert = load_bert(finished, self.text.bert, torch.float32).to(self.device)
+        bert = load_network(finished, "bert", self.text.bert).to(self.device)
         return SentenceTextParts(bert, language.tokenizer)
 
     def _autoencoder(self, sprites: Sprites) -> Autoencoder:
@@ -252,7 +252,7 @@ class Run:
                 stage.kl_weight, stage.edge_weight,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
-        return load_autoencoder(finished, config, torch.float32, self.device)
+        return load_network(finished, "autoencoder", config, Storage(torch.float32, self.device))
 
     def _grown_autoencoder(
         self, sprites: Sprites, inner: Autoencoder, config: AutoencoderConfig, grown_by: GrownStage
@@ -273,7 +273,7 @@ class Run:
                 stage.edge_weight, grown_by.latent_noise,
             )  # fmt: skip
             save_bfl(train(objective, grown_by.loop, finished.parent, self.console), finished)
-        return load_autoencoder(finished, config, torch.float32, self.device)
+        return load_network(finished, "autoencoder", config, Storage(torch.float32, self.device))
 
     def _scenes(
         self,

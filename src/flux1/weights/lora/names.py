@@ -15,8 +15,8 @@ from torch import nn
 
 from flux1.model.config import TransformerConfig
 from flux1.model.transformer import Transformer
-from flux1.weights.recognise.foreign import family_of
-from flux1.weights.recognise.names import transformer_table
+from flux1.weights.kinds.foreign import family_of
+from flux1.weights.kinds.transformer import transformer_table
 
 PREFIXES = (
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",

@@ -16,16 +16,15 @@ from flux1.errors import WeightsError
 from flux1.model.config import TransformerConfig
 from flux1.model.lora import merged
 from flux1.model.lora_changes import Delta
+from flux1.weights.files.disk import sha256, unreadable
 from flux1.weights.files.lazy import LazyTensors, StoredTensors
 from flux1.weights.files.open import open_tensors
 from flux1.weights.files.safetensors import expected_files
+from flux1.weights.kinds.foreign import family_of
+from flux1.weights.kinds.lines import listed
 from flux1.weights.lora import names as lora_names
 from flux1.weights.lora.layers import PEFT_STEM, LayerReader, is_zero
 from flux1.weights.lora.names import Target
-from flux1.weights.model_files import sha256
-from flux1.weights.recognise.foreign import family_of
-from flux1.weights.recognise.names import listed
-from flux1.weights.sources import unreadable
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor, tensor
 from flux1.errors import OutputError, nearest
 from flux1.model.config import TransformerConfig
 from flux1.weights.files.safetensors import write_tensors
-from flux1.weights.recognise.names import transformer_table
+from flux1.weights.kinds.transformer import transformer_table
 
 Layout = Literal["diffusers", "comfyui", "kohya"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)

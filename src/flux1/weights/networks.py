@@ -1,0 +1,109 @@
+"""The networks that a file, a folder or a model has, each under our names, before any is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flux1.errors import MissingWeightsError
+from flux1.weights.checkpoint import Checkpoint
+from flux1.weights.files.dtypes import DTYPES
+from flux1.weights.files.open import naming
+from flux1.weights.files.safetensors import INDEX_SUFFIX, STEMS, within
+from flux1.weights.kinds.kind import Kind, NetworkKind, Part
+from flux1.weights.kinds.table import KINDS, PUBLISHED
+from flux1.weights.load import check_shapes
+from flux1.weights.model_files import MODEL_JSON, Source
+from flux1.weights.sources import locate
+
+KEPT = ("F32", "F16", "BF16")  # dtypes that a plain file has
+
+
+@dataclass(frozen=True)
+class OpenedNetwork:
+    """A network's tensors under our names, decoded when asked for. `forms` are empty tensors (on
+    the meta device) of the same shapes, and of the dtypes that they are kept in; what is quantised
+    counts as bfloat16. `told` is its config.json, empty where there is none."""
+
+    row: NetworkKind
+    path: Path
+    config: Any
+    state: Mapping[str, Tensor]
+    forms: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+    told: Mapping[str, Any]
+
+
+def find_networks(
+    place: str, models: Path | None = None
+) -> tuple[Mapping[Kind, Checkpoint], Source | None]:
+    """Where the networks of a file, a folder or a model's name are; of a whole model, its source.
+
+    A folder may be a model, one network with its config.json, or a diffusers folder that lacks
+    some. MissingWeightsError, WeightsError and UnknownModelError as `locate` has them.
+    """
+    path = Path(place)
+    if path.is_file() or (path.is_dir() and _is_one(path)):
+        checkpoint = Checkpoint(path)
+        if not checkpoint.parts:
+            checkpoint.raw("transformer")  # says what it is instead
+        return {part.kind: checkpoint for part in checkpoint.parts}, None
+    if path.is_dir() and not (path / MODEL_JSON).is_file():
+        inner = {row.id: within(path, path / row.places.folder) for row in PUBLISHED}
+        found = {kind: Checkpoint(folder) for kind, folder in inner.items() if _is_one(folder)}
+        if found:
+            return found, None
+    source = locate(path if path.exists() else place, models)
+    if source.files is None:
+        raise MissingWeightsError(f"{place}: its weights are drawn at random, there are no files")
+    return source.files.networks, source
+
+
+def open_network(checkpoint: Checkpoint, kind: Kind, source: Source | None = None) -> OpenedNetwork:
+    """One network of what `find_networks` found. WeightsError, naming the path, if it is damaged or
+    not whole."""
+    row = KINDS[kind]
+    part = checkpoint.part(kind)
+    config = checkpoint.config(kind)
+    if kind == "autoencoder" and source is not None:
+        config = source.variant.autoencoder  # with the latents' shift and scale
+    with naming(checkpoint.path):
+        return OpenedNetwork(
+            row=row,
+            path=checkpoint.path,
+            config=config,
+            state=row.ours(part.tensors, part.dialect, config),
+            forms=forms_of(part, config),
+            metadata=part.tensors.metadata,
+            told=checkpoint.told(),
+        )
+
+
+def forms_of(part: Part, config: Any) -> Mapping[str, Tensor]:
+    """Empty tensors, as `OpenedNetwork.forms` has them. WeightsError for names that are missing or
+    unknown, and for shapes that the network does not have."""
+    empty = {
+        name: torch.empty(
+            stored.shape,
+            dtype=DTYPES[stored.dtype] if stored.dtype in KEPT else torch.bfloat16,
+            device="meta",
+        )
+        for name, stored in part.tensors.stored.items()
+    }
+    forms = dict(KINDS[part.kind].ours(empty, part.dialect, config))
+    if config is not None:
+        shapes = {name: tuple(form.shape) for name, form in forms.items()}
+        check_shapes(KINDS[part.kind], config, shapes)
+    return forms
+
+
+def _is_one(folder: Path) -> bool:
+    """Whether a folder holds the weights of one network."""
+    return any(
+        (folder / f"{stem}{suffix}").is_file()
+        for stem in STEMS
+        for suffix in (".safetensors", INDEX_SUFFIX)
+    )
