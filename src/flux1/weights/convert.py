@@ -34,7 +34,6 @@ from flux1.weights.files.write import (
 from flux1.weights.inspect import LICENCE_KEYS, NAME_KEYS
 from flux1.weights.kinds.kind import Kind, NetworkKind
 from flux1.weights.kinds.table import KINDS
-from flux1.weights.kinds.transformer import DIFFUSERS_ENDS
 from flux1.weights.lora.read import LoraFile, merge_lora, read_lora
 from flux1.weights.networks import OpenedNetwork, find_networks, open_network
 from flux1.weights.numbers.encode import BLOCKS, ENCODINGS, PLAIN, Encoding, plain
@@ -149,7 +148,7 @@ def plan_conversion(
     networks = [open_network(found[kind], kind, whole) for kind in kinds]
     read: list[LoraFile] = []
     for i, network in enumerate(networks):
-        if network.row.id == "transformer":
+        if network.row.adapted:
             read = [_lora(Path(use.name), network) for use in uses]
             networks[i] = _merged(network, read, [use.scale for use in uses])
     copied: tuple[Path, ...] = ()
@@ -396,7 +395,7 @@ def _bitsandbytes(row: NetworkKind) -> dict[str, Any]:
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_compute_dtype": "bfloat16",
         "bnb_4bit_use_double_quant": False,
-        "llm_int8_skip_modules": list(DIFFUSERS_ENDS) if row.id == "transformer" else None,
+        "llm_int8_skip_modules": list(row.skipped) or None,
     }
 
 

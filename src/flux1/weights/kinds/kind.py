@@ -88,3 +88,5 @@ class NetworkKind:
     prefix: str = ""
     gguf: str = ""
     ends: tuple[str, ...] = ()  # modules that files keep whole: the picture hangs on each number
+    skipped: tuple[str, ...] = ()  # the same, as a bitsandbytes config lists them
+    adapted: bool = False  # whether LoRAs change it

@@ -249,4 +249,6 @@ TRANSFORMER = NetworkKind(
     prefix="model.diffusion_model.",
     gguf="flux",
     ends=(*BFL_ENDS, *DIFFUSERS_ENDS),
+    skipped=DIFFUSERS_ENDS,
+    adapted=True,
 )
