@@ -2,6 +2,7 @@
 
 from flux1.training.mini.world.places.colours import BACKGROUND_COLOURS
 from flux1.training.mini.world.places.lights import LIGHTS, LightRow
+from flux1.training.mini.world.places.paint import backdrop, in_front
 from flux1.training.mini.world.places.setting import (
     FLOATING,
     STANDING,
@@ -11,13 +12,7 @@ from flux1.training.mini.world.places.setting import (
     Lighting,
     Setting,
 )
-from flux1.training.mini.world.places.table import (
-    PLACES,
-    PlaceRow,
-    backdrop,
-    combinations,
-    in_front,
-)
+from flux1.training.mini.world.places.table import PLACES, PlaceRow, combinations
 from flux1.training.mini.world.places.weathers import WEATHERS, WeatherRow
 from flux1.training.mini.world.places.words import (
     Words,

@@ -158,7 +158,7 @@ _ROWS = (
     ),
     LightRow(
         "candle light",
-        (("#140c0a", "#24140e", "#3a2014"),),
+        (("#0c1024", "#182044", "#2c3460"),),
         surfaces="#d08a4c",
         things="#ffcf94",
         ambient=0.55,

@@ -98,6 +98,8 @@ def _view(sketch: Sketch, view: Canvas) -> None:
         x, y = sketch.between(0.2, 0.8), sketch.between(0.2, 0.4)
         view.glow(x, y, 0.35, air.glow, 0.5)
         view.disc(x, y, 0.13, mix(rgb("#fff8dc"), air.glow, 0.2))
+    if air.light.stars:
+        view.disc(sketch.between(0.25, 0.75), sketch.between(0.2, 0.4), 0.1, rgb("#f4f0d8"))
     hill = (0.78 + 0.06 * np.sin(view.x * 5 + sketch.between(0, 6))).astype(np.float32)
     view.fill(view.below(hill), air.lit(air.white(rgb("#6fa464")), 0.25))
 

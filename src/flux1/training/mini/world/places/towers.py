@@ -98,7 +98,11 @@ def paint_windows(
     """Windows in their grids. In the dark a part of them is lit, and shines into `light` too; by
     day all are panes of glass that mirror the sky."""
     canvas, air = sketch.canvas, sketch.air
-    step_x, step_y = max(5, round(0.03 * canvas.unit)), max(7, round(0.04 * canvas.unit))
+    near = 0.04 - 0.025 * distance  # in shorter sides
+    step_x, step_y = (
+        max(5, round(0.82 * near * canvas.unit)),
+        max(7, round(near * 1.1 * canvas.unit)),
+    )
     pane_x, pane_y = step_x // 2 + 1, step_y // 2 + 1
     last = round(foot * canvas.height)
     for tower in row:
