@@ -13,9 +13,10 @@ from flux1.training.mini.autoencoder import (
     grown,
     inner_config,
 )
-from flux1.training.mini.scenes import painter
+from flux1.training.mini.scenes import SpriteWorld
 from flux1.training.mini.sprites import Sprites
 from flux1.training.mini.vocabulary import NOUNS
+from flux1.training.mini.worlds import painter
 
 LARGE = AutoencoderConfig(channels=8, channel_mult=(1, 1, 2), res_blocks=1, norm_groups=4)
 
@@ -57,7 +58,7 @@ def test_a_new_level_averages_what_the_first_layer_sees(inner):
 def test_growing_learns_the_pictures_and_keeps_the_latents(inner, sprites):
     """The loss names both; descending along its gradient brings both closer."""
     objective = GrownAutoencoderObjective(
-        grown(inner), inner, Crops(painter(sprites, 32), 2, 0, 16)
+        grown(inner), inner, Crops(painter(SpriteWorld(sprites), (32, 32)), 2, 0, 16)
     )
     batch, model = objective.batch(0), objective.model
     assert batch.shape == (2, 3, 16, 16)
@@ -78,7 +79,7 @@ def test_growing_learns_the_pictures_and_keeps_the_latents(inner, sprites):
 
 
 def test_crops_lie_inside_of_the_picture(sprites):
-    crops = Crops(painter(sprites, 48), 3, 0, 32).batch(0, torch.device("cpu"))
+    crops = Crops(painter(SpriteWorld(sprites), (48, 48)), 3, 0, 32).batch(0, torch.device("cpu"))
     assert crops.shape == (3, 3, 32, 32)
     assert crops.min() >= -1
     assert crops.max() <= 1
@@ -86,7 +87,7 @@ def test_crops_lie_inside_of_the_picture(sprites):
 
 def test_half_sized_latents_owe_the_half_sized_picture(inner, sprites):
     """With the share at 1 and nothing else in the loss, it is the distance of the two halves."""
-    crops = Crops(painter(sprites, 32), 2, 0, 16)
+    crops = Crops(painter(SpriteWorld(sprites), (32, 32)), 2, 0, 16)
     with torch.no_grad():
         inner.encoder.conv_out.bias[inner.config.latent_channels :] = -40  # no noise of its own
     objective = AutoencoderObjective(inner, crops, kl_weight=0.0, edge_weight=0.0, equivariance=1.0)

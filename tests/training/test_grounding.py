@@ -6,17 +6,12 @@ import torch
 from rich.console import Console
 
 from flux1.training.loop import LoopSettings, train
-from flux1.training.mini.grounding import (
-    CODE_NORM,
-    CODE_SIZE,
-    GroundingObjective,
-    codes,
-    directions,
-    in_first_names,
-)
-from flux1.training.mini.scenes import Caption, Scene, Thing, caption, sample_scene
+from flux1.training.mini.grounding import CODE_NORM, GroundingObjective, directions
+from flux1.training.mini.lessons import CODE_SIZE, SpriteLessons, codes, in_first_names
+from flux1.training.mini.scenes import Scene, Thing, caption, sample_scene
 from flux1.training.mini.synonyms import SYNONYMS
 from flux1.training.mini.vocabulary import plural
+from flux1.training.mini.worlds import Caption
 from flux1.variants import FLUX_MINI, TINY
 from flux1.weights.load import load_model, random_text
 from flux1.weights.sources import locate
@@ -29,7 +24,9 @@ def tokenizer():
 
 @pytest.fixture
 def objective(tokenizer):
-    return GroundingObjective(random_text(TINY.text, 0).bert, tokenizer, 16, 0, 32, code_weight=0.2)
+    return GroundingObjective(
+        random_text(TINY.text, 0).bert, tokenizer, SpriteLessons(), 16, 0, 32, code_weight=0.2
+    )
 
 
 @pytest.mark.parametrize("relation", [None, "left", "right", "above", "below"])
@@ -102,7 +99,7 @@ def test_a_synonym_is_taught_the_state_of_the_first_name(objective):
 
 
 def test_directions_are_orthogonal_and_of_the_stated_length():
-    d = directions(32, seed=0)
+    d = directions(32, SpriteLessons.parts, seed=0)
     assert torch.allclose(d @ d.T, CODE_NORM**2 * torch.eye(CODE_SIZE), atol=1e-4)
 
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from flux1.errors import DataError
 from flux1.training.loop import LoopSettings, rate_at, step_seed, train
 from flux1.training.mini.autoencoder import AutoencoderObjective, Crops
-from flux1.training.mini.scenes import painter
+from flux1.training.mini.scenes import SpriteWorld
+from flux1.training.mini.worlds import painter
 from flux1.variants import TINY
 from flux1.weights.load import random_autoencoder
 
@@ -29,7 +30,9 @@ def settings(**changes):
 
 def objective(sprites):
     model = random_autoencoder(TINY.autoencoder, 0).train().requires_grad_(True)
-    return AutoencoderObjective(model, Crops(painter(sprites, 32), 2, 0, side=16))
+    return AutoencoderObjective(
+        model, Crops(painter(SpriteWorld(sprites), (32, 32)), 2, 0, side=16)
+    )
 
 
 def test_a_run_stopped_and_resumed_is_bit_for_bit_the_run_that_was_not(sprites, tmp_path):

@@ -16,7 +16,7 @@ from flux1.training.mini import recipes
 from flux1.training.mini.data import Buckets, EncodedScenes
 from flux1.training.mini.make import make
 from flux1.training.mini.rectified_flow import RectifiedFlowObjective
-from flux1.training.mini.scenes import sample_scene
+from flux1.training.mini.scenes import SpriteWorld
 from flux1.training.mini.vocabulary import NOUNS
 from flux1.variants import TINY
 from flux1.weights.load import random_text
@@ -110,7 +110,7 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
     folder = start(tmp_path / "run", sprites)
     model = make(recipe, folder, SILENT, CPU)
     text = FluxPipeline.from_pretrained(model).text
-    scenes = EncodedScenes.open(folder / "scenes-1" / "64x64", (4, 4))
+    scenes = EncodedScenes.open(folder / "scenes-1" / "64x64", (4, 4), SpriteWorld(sprites))
     assert len(scenes) == 24
     kept = scenes.batch(0, 8, seed=0, caption_dropout=0.0, text=text)
     dropped = scenes.batch(0, 8, seed=0, caption_dropout=1.0, text=text)
@@ -120,7 +120,7 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
     assert not torch.equal(kept.txt, dropped.txt)
     seen = torch.cat([scenes.batch(i, 8, 0, 0.0, text).tokens for i in range(3)])
     assert len({row.sum().item() for row in seen}) == 24  # an epoch shows every scene once
-    pairs = EncodedScenes.open(folder / "scenes-2" / "32x64", (4, 2))
+    pairs = EncodedScenes.open(folder / "scenes-2" / "32x64", (4, 2), SpriteWorld(sprites))
     assert all(scene.relation is not None for scene in pairs.scenes)
 
     objective = RectifiedFlowObjective(load(model), Buckets((scenes,), 128), ("a fox",), 0)
@@ -134,10 +134,13 @@ def test_the_loss_of_a_perfect_network_is_zero_and_dropout_empties_captions(
     assert loss.item() == pytest.approx(perfect.square().mean().item(), rel=1e-5)
 
 
-def test_buckets_give_batches_of_one_size_with_equal_tokens_in_turn():
+def test_buckets_give_batches_of_one_size_with_equal_tokens_in_turn(sprites):
+    world = SpriteWorld(sprites)
+    scene = world.sample(np.random.default_rng(0), (64, 64))
+
     def part(count, grid):
         tokens = torch.zeros(count, grid[0] * grid[1], 64)
-        return EncodedScenes((sample_scene(np.random.default_rng(0)),) * count, tokens, grid)
+        return EncodedScenes((scene,) * count, tokens, grid, world)
 
     buckets = Buckets((part(40, (4, 4)), part(20, (4, 8))), batch_tokens=64)
     text = FluxPipeline.from_pretrained("tiny").text

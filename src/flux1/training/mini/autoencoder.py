@@ -1,19 +1,19 @@
 """Objectives: reconstruct pixels through a small, smooth latent space (Kingma & Welling 2014); then
 the same space for pictures of twice the size."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig
 from flux1.pipeline.decode import to_picture
+from flux1.training.mini.worlds import Painter
 from flux1.training.objective import ParameterGroups, sheet, to_pixels
 
 
@@ -29,9 +29,6 @@ def start_precise(model: Autoencoder) -> None:
     assert bias is not None
     with torch.no_grad():
         bias[model.config.latent_channels :] = -6.0
-
-
-Painter = Callable[[np.random.Generator], UInt8[np.ndarray, "h w 3"]]
 
 
 @dataclass(frozen=True)

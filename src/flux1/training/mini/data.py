@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import TypeAdapter
 from rich.progress import Progress
 from torch import Tensor
 
@@ -15,27 +15,26 @@ from flux1.errors import DataError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import pack
 from flux1.pipeline.encode import TextEncoder
-from flux1.training.mini.scenes import Mixture, Scene, caption, render, sample_scene
-from flux1.training.mini.sprites import Sprites
+from flux1.training.mini.worlds import Painter, S, World
 from flux1.training.objective import to_pixels
 from flux1.training.transformer import Batch
 from flux1.weights.files.safetensors import FileTensors, write_tensors
 
 CHUNK = 256
-_SCENES = TypeAdapter(Scene)
 
 
 @dataclass(frozen=True)
-class EncodedScenes:
+class EncodedScenes(Generic[S]):
     """Scenes of one size with their pictures' latents in half precision, `grid` tokens high and
     wide. Their words are not kept: each time that a scene is read it is described anew."""
 
-    scenes: tuple[Scene, ...]
+    scenes: tuple[S, ...]
     tokens: Float[Tensor, "n image c"]
     grid: tuple[int, int]
+    world: World[S]
 
     @classmethod
-    def open(cls, folder: Path, grid: tuple[int, int]) -> "EncodedScenes":
+    def open(cls, folder: Path, grid: tuple[int, int], world: World[S]) -> "EncodedScenes[S]":
         if not (folder / "latents.safetensors").exists():
             raise DataError(
                 f"no encoded scenes in {folder}: a recipe makes them (`flux1 train flux-mini`)"
@@ -44,7 +43,8 @@ class EncodedScenes:
         tokens = FileTensors(folder / "latents.safetensors")["tokens"]
         if len(lines) != len(tokens):
             raise DataError(f"{folder}: {len(lines)} scenes but {len(tokens)} pictures' latents")
-        return cls(tuple(_SCENES.validate_json(line) for line in lines), tokens, grid)
+        scenes = tuple(world.from_json(line) for line in lines)
+        return cls(scenes, tokens, grid, world)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -58,10 +58,14 @@ class EncodedScenes:
         order = np.random.default_rng([seed, epoch]).permutation(len(self))
         rows = order[place * size : (place + 1) * size]
         rng = np.random.default_rng([seed, step, 1])
-        words = text([_words(self.scenes[row], caption_dropout, rng) for row in rows])
+        words = text([self._words(int(row), caption_dropout, rng) for row in rows])
         txt = torch.stack([c.txt for c in words]).float()
         pooled = torch.stack([c.pooled for c in words]).float()
         return Batch(self.tokens[torch.from_numpy(rows)].to(txt), txt, pooled, self.grid)
+
+    def _words(self, row: int, dropout: float, rng: np.random.Generator) -> str:
+        left_out = rng.random() < dropout
+        return "" if left_out else self.world.caption(self.scenes[row], rng).words
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Buckets:
     """Scenes of several sizes. A batch is of one size and has `batch_tokens` image tokens, fewer
     pictures where they are larger; each size has its turn as often as it has batches."""
 
-    parts: tuple[EncodedScenes, ...]
+    parts: tuple[EncodedScenes[Any], ...]
     batch_tokens: int
 
     def batch(self, step: int, seed: int, caption_dropout: float, text: TextEncoder) -> Batch:
@@ -81,30 +85,29 @@ class Buckets:
         return self.parts[turn].batch(step, sizes[turn], seed, caption_dropout, text)
 
 
-def _words(scene: Scene, dropout: float, rng: np.random.Generator) -> str:
-    return "" if rng.random() < dropout else caption(scene, rng).words
-
-
 def latent_statistics(
-    autoencoder: Autoencoder, sprites: Sprites, picture_size: int, seed: int, count: int = 256
+    autoencoder: Autoencoder, paint: Painter, seed: int, count: int = 256
 ) -> tuple[float, float]:
-    """(shift, scale) that bring the mean latents of fresh scenes to zero mean and unit variance."""
-    rng, side = np.random.default_rng([seed, 2]), picture_size
-    pictures = np.stack([render(sample_scene(rng), sprites, side, side, rng) for _ in range(count)])
+    """(shift, scale) that bring the mean latents of fresh pictures to zero mean and unit
+    variance."""
+    rng = np.random.default_rng([seed, 2])
     device = autoencoder.encoder.conv_in.weight.device
-    with torch.no_grad():
-        mean, _ = autoencoder.posterior(to_pixels(pictures).to(device))
+    latents = []
+    for start in range(0, count, 8):
+        pictures = np.stack([paint(rng) for _ in range(min(8, count - start))])
+        with torch.no_grad():
+            latents.append(autoencoder.posterior(to_pixels(pictures).to(device))[0])
+    mean = torch.cat(latents)
     return mean.mean().item(), 1 / mean.std().item()
 
 
 def encode_scenes(
     folder: Path,
     autoencoder: Autoencoder,
-    sprites: Sprites,
+    world: World[S],
     size: tuple[int, int],
     count: int,
     seed: int,
-    mixture: Mixture,
     precision: torch.dtype,
     progress: Progress,
 ) -> None:
@@ -117,12 +120,12 @@ def encode_scenes(
     for chunk in range(-(-count // CHUNK)):
         rng = np.random.default_rng([seed, chunk])
         fresh = min(CHUNK, count - chunk * CHUNK)
-        scenes = [sample_scene(rng, mixture) for _ in range(fresh)]
-        pictures = np.stack([render(scene, sprites, *size, rng) for scene in scenes])
+        scenes = [world.sample(rng, size) for _ in range(fresh)]
+        pictures = np.stack([world.picture(scene, size, rng) for scene in scenes])
         with torch.no_grad(), narrow:
             pixels = to_pixels(pictures).to(device, memory_format=torch.channels_last)
             latents += [pack(autoencoder.encode(part)).half().cpu() for part in pixels.split(8)]
-        lines += [_SCENES.dump_json(scene).decode() + "\n" for scene in scenes]
+        lines += [world.to_json(scene) + "\n" for scene in scenes]
         progress.advance(task, fresh)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scenes.jsonl").write_text("".join(lines))

@@ -8,8 +8,9 @@ thing's name, a fixed code of that thing's place, colour and number; and to say 
 
 import copy
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,59 +20,52 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from flux1.model.bert import BertText
-from flux1.training.mini.scenes import Caption, Mixture, Scene, caption, sample_scene
-from flux1.training.mini.vocabulary import COLOURS, plural
+from flux1.training.mini.worlds import Caption, S
 from flux1.training.objective import ParameterGroups, sheet
 
-MIXTURE = Mixture(single=0.2, coloured=0.2, pair=0.3, count=0.2, painted=0.1)
-# A code: x and y of the place, whether the thing has a colour of its own, its r, g, b, and one
-# each for two, three, four and five copies.
-_PLACE_AND_COLOUR, _NUMBER = 6, 4
-CODE_SIZE = _PLACE_AND_COLOUR + _NUMBER
 CODE_NORM = 3.0  # of one unit; a token's state has norm 12, and 0.6 along any direction
-_PLACES = {
-    "left": ((-1, 0), (1, 0)),
-    "right": ((1, 0), (-1, 0)),
-    "above": ((0, -1), (0, 1)),
-    "below": ((0, 1), (0, -1)),
-}
-_RGB = {colour.name: tuple(c / 127.5 - 1 for c in colour.rgb) for colour in COLOURS}
 _FIRST_RARE_WORD = 3000  # the ids before it are marks, letters and the words of grammar
 
 
-def codes(scene: Scene) -> Float[np.ndarray, "things 10"]:
-    """What the encoder is to say of each thing."""
-    rows = np.zeros((len(scene.things), CODE_SIZE), np.float32)
-    for row, thing in zip(rows, scene.things, strict=True):
-        if thing.colour is not None:
-            row[2:_PLACE_AND_COLOUR] = (1, *_RGB[thing.colour])
-    if scene.relation is not None:
-        rows[:, :2] = _PLACES[scene.relation]
-    elif len(scene.things) > 1:
-        rows[:, _PLACE_AND_COLOUR + len(scene.things) - 2] = 1
-    return rows
+@runtime_checkable
+class Lessons(Protocol[S]):
+    """What the encoder is to say of the scenes of a world.
+
+    A code has `sum(parts)` numbers; parts that were added later keep the directions of those
+    before them.
+    """
+
+    @property
+    def parts(self) -> tuple[int, ...]: ...
+
+    def scene(self, rng: np.random.Generator) -> S:
+        """A scene with something to say."""
+        ...
+
+    def pair(self, rng: np.random.Generator) -> S:
+        """Two things in their places, for the previews."""
+        ...
+
+    def caption(self, scene: S, rng: np.random.Generator) -> Caption: ...
+
+    def renamed(self, scene: S, name: Callable[[], str]) -> S:
+        """The scene with its named things called by other names."""
+        ...
+
+    def first_names(self, said: Caption, scene: S) -> Caption:
+        """The caption with every thing called as in the list of nouns: "cat" for "kitten"."""
+        ...
+
+    def codes(self, scene: S) -> Float[np.ndarray, "things code"]:
+        """What is to be said of each thing."""
+        ...
 
 
-def directions(width: int, seed: int) -> Float[Tensor, "10 d"]:
+def directions(width: int, parts: Sequence[int], seed: int) -> Float[Tensor, "code d"]:
     """Random directions of the code in the states, at right angles to each other."""
     generator = torch.Generator().manual_seed(seed)
-    parts = [torch.randn(width, n, generator=generator) for n in (_PLACE_AND_COLOUR, _NUMBER)]
-    noise = torch.cat(parts, dim=1)
+    noise = torch.cat([torch.randn(width, n, generator=generator) for n in parts], dim=1)
     return CODE_NORM * torch.linalg.qr(noise).Q.T
-
-
-def in_first_names(said: Caption, scene: Scene) -> Caption:
-    """The caption with every thing called as in the list of nouns: "cat" for "kitten"."""
-    copies = scene.relation is None and len(scene.things) > 1
-    words, spans, behind = "", [(0, 0)] * len(said.spans), 0
-    for number in sorted(range(len(said.spans)), key=said.spans.__getitem__):
-        start, end = said.spans[number]
-        noun = scene.things[number].noun
-        words += said.words[behind:start]
-        spans[number] = len(words), len(words) + len(plural(noun) if copies else noun)
-        words += plural(noun) if copies else noun
-        behind = end
-    return Caption(words + said.words[behind:], tuple(spans))
 
 
 @dataclass(frozen=True)
@@ -81,15 +75,15 @@ class GroundingBatch:
 
     ids: Int[Tensor, "b l"]
     mask: Bool[Tensor, "b l"]
-    codes: Float[Tensor, "b l 10"]
+    codes: Float[Tensor, "b l code"]
     first_ids: Int[Tensor, "b m"]
     shares: Float[Tensor, "b l m"]
 
 
 @dataclass
-class GroundingObjective:
+class GroundingObjective(Generic[S]):
     """Mean squared distance to the states of the encoder as it came, with the codes added, and
-    `code_weight` times that of the codes alone, which are 10 of 384 dimensions. To a name belongs
+    `code_weight` times that of the codes alone, which are few of 384 dimensions. To a name belongs
     the state that the thing's first name would have.
 
     In a third of the scenes random words of the tokenizer name the things, so that what is learnt
@@ -98,6 +92,7 @@ class GroundingObjective:
 
     model: BertText
     tokenizer: Tokenizer
+    lessons: Lessons[S]
     batch_size: int
     seed: int
     max_tokens: int
@@ -116,31 +111,30 @@ class GroundingObjective:
         )  # fmt: skip
         width = self.model.config.hidden_size
         device = next(self.model.parameters()).device
-        self._directions = directions(width, self.seed).to(device)
+        self._directions = directions(width, self.lessons.parts, self.seed).to(device)
 
     def batch(self, step: int) -> GroundingBatch:
         rng = np.random.default_rng([self.seed, step])
-        scenes = [self._renamed(sample_scene(rng, MIXTURE), rng) for _ in range(self.batch_size)]
-        return self._encode(scenes, rng)
+        fresh = (self.lessons.scene(rng) for _ in range(self.batch_size))
+        return self._encode([self._renamed(scene, rng) for scene in fresh], rng)
 
-    def _renamed(self, scene: Scene, rng: np.random.Generator) -> Scene:
+    def _renamed(self, scene: S, rng: np.random.Generator) -> S:
         if rng.random() < 2 / 3:
             return scene
-        things = [
-            replace(thing, noun=" ".join(rng.choice(self._words, 1 + (rng.random() < 0.3))))
-            for thing in scene.things[: 1 if scene.relation is None else 2]
-        ]
-        return replace(scene, things=(*things, *scene.things[len(things) :]))
+        return self.lessons.renamed(
+            scene, lambda: " ".join(rng.choice(self._words, 1 + (rng.random() < 0.3)))
+        )
 
-    def _encode(self, scenes: Sequence[Scene], rng: np.random.Generator) -> GroundingBatch:
-        captions = [caption(scene, rng) for scene in scenes]
-        firsts = [in_first_names(c, scene) for c, scene in zip(captions, scenes, strict=True)]
+    def _encode(self, scenes: Sequence[S], rng: np.random.Generator) -> GroundingBatch:
+        lessons = self.lessons
+        captions = [lessons.caption(scene, rng) for scene in scenes]
+        firsts = [lessons.first_names(c, scene) for c, scene in zip(captions, scenes, strict=True)]
         ids, names = self._tokens(captions)
         first_ids, first_names = self._tokens(firsts)
-        wanted = torch.zeros(*ids.shape, CODE_SIZE)
+        wanted = torch.zeros(*ids.shape, sum(lessons.parts))
         shares = torch.zeros(*ids.shape, first_ids.shape[1])
         for row, scene in enumerate(scenes):
-            for number, code in enumerate(codes(scene)[: len(names[row])]):
+            for number, code in enumerate(lessons.codes(scene)[: len(names[row])]):
                 name, first = names[row][number], first_names[row][number]
                 wanted[row, name] = torch.from_numpy(code)
                 if captions[row].name(number) != firsts[row].name(number):
@@ -164,7 +158,7 @@ class GroundingObjective:
             names.append(
                 [
                     [at for at, (first, behind) in places if start <= first < behind <= end]
-                    for start, end in one.spans
+                    for start, end in (span or (0, 0) for span in one.spans)
                 ]
             )
         return ids, names
@@ -188,7 +182,7 @@ class GroundingObjective:
         named = batch.shares.sum(dim=-1, keepdim=True) > 0
         return torch.where(named, batch.shares @ first, own)
 
-    def _said(self, change: Float[Tensor, "... d"]) -> Float[Tensor, "... 10"]:
+    def _said(self, change: Float[Tensor, "... d"]) -> Float[Tensor, "... code"]:
         """The codes in what was added to the encoder's own states."""
         return change @ self._directions.T / CODE_NORM**2
 
@@ -201,8 +195,7 @@ class GroundingObjective:
     def preview(self, model: BertText) -> Image.Image:
         """Captions, and each word of their things where its state says."""
         rng = np.random.default_rng([self.seed, 2**31])
-        pair = Mixture(single=0.0, coloured=0.0, pair=1.0, count=0.0)
-        scenes = [self._renamed(sample_scene(rng, pair), rng) for _ in range(8)]
+        scenes = [self._renamed(self.lessons.pair(rng), rng) for _ in range(8)]
         batch = self._encode(scenes, rng)
         change = model(batch.ids, batch.mask).states - self._own(batch)
         said = self._said(change).cpu()
@@ -213,7 +206,7 @@ class GroundingObjective:
         return sheet(tiles, columns=4)
 
     def _map(
-        self, ids: Int[Tensor, " l"], said: Float[Tensor, "l 10"], named: Bool[Tensor, " l"]
+        self, ids: Int[Tensor, " l"], said: Float[Tensor, "l code"], named: Bool[Tensor, " l"]
     ) -> Image.Image:
         side, reach = 256, 80
         tile = Image.new("RGB", (side, side), "gray")

@@ -36,6 +36,7 @@ from flux1.training.mini.autoencoder import (
 from flux1.training.mini.data import Buckets, EncodedScenes, encode_scenes, latent_statistics
 from flux1.training.mini.grounding import GroundingObjective
 from flux1.training.mini.guidance_distillation import GuidanceDistillationObjective, student_of
+from flux1.training.mini.lessons import SpriteLessons
 from flux1.training.mini.recipes import (
     GroundingStage,
     GrownStage,
@@ -46,10 +47,11 @@ from flux1.training.mini.recipes import (
     sides_of,
 )
 from flux1.training.mini.rectified_flow import RectifiedFlowObjective
-from flux1.training.mini.scenes import painter
+from flux1.training.mini.scenes import SpriteWorld
 from flux1.training.mini.sprites import Sprites, prepare_sprites
 from flux1.training.mini.step_distillation import StepDistillationObjective
 from flux1.training.mini.text import fetch_sentence_model
+from flux1.training.mini.worlds import painter
 from flux1.training.transformer import initialise
 from flux1.variants import SentenceText, Variant, find
 from flux1.weights.files.safetensors import read_json, write_json
@@ -211,8 +213,8 @@ class Run:
         finished = self.folder / "grounding" / "text_encoder.safetensors"
         if not finished.exists():
             objective = GroundingObjective(
-                copy.deepcopy(language.bert), language.tokenizer, stage.loop.batch_size,
-                self.recipe.seed, self.text.max_tokens, stage.code_weight,
+                copy.deepcopy(language.bert), language.tokenizer, SpriteLessons(),
+                stage.loop.batch_size, self.recipe.seed, self.text.max_tokens, stage.code_weight,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
         bert = load_network(finished, "bert", self.text.bert).to(self.device)
@@ -229,7 +231,9 @@ class Run:
             side //= 2
             measured = self._first_autoencoder(sprites, inner_config(raw), side)
             model = self._grown_autoencoder(sprites, measured, raw, stage.grown)
-        shift, scale = latent_statistics(measured, sprites, side, recipe.seed)
+        shift, scale = latent_statistics(
+            measured, painter(SpriteWorld(sprites), (side, side)), recipe.seed
+        )
         model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
         return model
 
@@ -247,7 +251,8 @@ class Run:
             objective = AutoencoderObjective(
                 model,
                 Crops(
-                    painter(sprites, picture_size), stage.loop.batch_size, seed, stage.crop_size
+                    painter(SpriteWorld(sprites), (picture_size, picture_size)),
+                    stage.loop.batch_size, seed, stage.crop_size,
                 ),
                 stage.kl_weight, stage.edge_weight,
             )  # fmt: skip
@@ -267,8 +272,8 @@ class Run:
             objective = GrownAutoencoderObjective(
                 model, inner.requires_grad_(False),
                 Crops(
-                    painter(sprites, recipe.picture_size), grown_by.loop.batch_size, recipe.seed,
-                    2 * stage.crop_size,
+                    painter(SpriteWorld(sprites), (recipe.picture_size, recipe.picture_size)),
+                    grown_by.loop.batch_size, recipe.seed, 2 * stage.crop_size,
                 ),
                 stage.edge_weight, grown_by.latent_noise,
             )  # fmt: skip
@@ -286,17 +291,17 @@ class Run:
     ) -> Buckets:
         """Compose and encode a phase's scenes, each size in a folder of its name, or read them."""
         multiple = self.variant.size_multiple
-        parts = []
+        parts, world = [], SpriteWorld(sprites, phase.mixture)
         for turn, (size, count) in enumerate(phase.scenes.items()):
             (width, height), place = sides_of(size), self.folder / f"scenes-{number}" / size
             if not (place / "latents.safetensors").exists():
                 self.console.print(f"{of}: composing and encoding scenes of {size}")
                 with Progress(console=self.console) as progress:
                     encode_scenes(
-                        place, autoencoder, sprites, (width, height), count, seed + 1000 * turn,
-                        phase.mixture, getattr(torch, phase.loop.precision), progress,
+                        place, autoencoder, world, (width, height), count, seed + 1000 * turn,
+                        getattr(torch, phase.loop.precision), progress,
                     )  # fmt: skip
-            parts.append(EncodedScenes.open(place, (height // multiple, width // multiple)))
+            parts.append(EncodedScenes.open(place, (height // multiple, width // multiple), world))
         return Buckets(tuple(parts), self._batch_tokens(phase.loop))
 
     def _batches(self, made: Made, loop: LoopSettings) -> Buckets:

@@ -4,14 +4,14 @@ A scene is a specification first (what, where, which colour), then pixels and wo
 specification, so that training and benchmarks know the ground truth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 
 from flux1.training.mini.sprites import Sprites
 from flux1.training.mini.synonyms import SYNONYMS
@@ -26,6 +26,7 @@ from flux1.training.mini.vocabulary import (
     plural,
     with_article,
 )
+from flux1.training.mini.worlds import Caption
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five")
 RELATIONS = ("left", "right", "above", "below")
@@ -172,31 +173,6 @@ def sample_scene(rng: np.random.Generator, mixture: Mixture = _COMMON) -> Scene:
     colour = _pick_colour(noun, background, rng) if rng.random() < 0.2 else None
     copies = tuple(Thing(noun, *_jitter(c, rng), size, colour) for c in centres)
     return Scene(copies, background, style)
-
-
-def painter(
-    sprites: Sprites, side: int
-) -> Callable[[np.random.Generator], UInt8[np.ndarray, "side side 3"]]:
-    """Fresh scenes of the common mixture, one for each call, as square pictures."""
-
-    def paint(rng: np.random.Generator) -> UInt8[np.ndarray, "side side 3"]:
-        return render(sample_scene(rng), sprites, side, side, rng)
-
-    return paint
-
-
-@dataclass(frozen=True)
-class Caption:
-    """Words that are true of a scene. `spans`: where in them each of its things is named, first
-    character and the one behind the last; copies share one name."""
-
-    words: str
-    spans: tuple[tuple[int, int], ...]
-
-    def name(self, number: int) -> str:
-        """What it calls a thing."""
-        start, end = self.spans[number]
-        return self.words[start:end]
 
 
 # The words around a scene. Common ones stand more than once; adherence's own wordings are not
@@ -371,3 +347,31 @@ def caption(scene: Scene, rng: np.random.Generator) -> Caption:
         articled = with_article(colour, colour)
         words = _choose(_BACKGROUNDS, rng).format(words, colour, articled)
     return _unmark(words)
+
+
+@dataclass(frozen=True)
+class SpriteWorld:
+    """Scenes of sprites on plain colours: the world of the shipped weights."""
+
+    sprites: Sprites
+    mixture: Mixture = _COMMON
+
+    def to_json(self, scene: Scene) -> str:
+        return _FORM.dump_json(scene).decode()
+
+    def from_json(self, line: str) -> Scene:
+        return _FORM.validate_json(line)
+
+    def sample(self, rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+        return sample_scene(rng, self.mixture)
+
+    def picture(
+        self, scene: Scene, size: tuple[int, int], rng: np.random.Generator
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        return render(scene, self.sprites, *size, rng)
+
+    def caption(self, scene: Scene, rng: np.random.Generator) -> Caption:
+        return caption(scene, rng)
+
+
+_FORM = TypeAdapter(Scene)

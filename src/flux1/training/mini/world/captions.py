@@ -6,7 +6,6 @@ is drawn; any of these may be left out. Quality words change nothing and are sai
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,23 +16,9 @@ from flux1.training.mini.world.sample import MARKED_STYLES
 from flux1.training.mini.world.scenes import Scene, Thing
 from flux1.training.mini.world.settings import STUDIO
 from flux1.training.mini.world.styles import STYLES
+from flux1.training.mini.worlds import Caption
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five")
-
-
-@dataclass(frozen=True)
-class Caption:
-    """Words that are true of a scene. `spans`: where in them each of its things is named, first
-    character and the one behind the last; copies share one name, and a thing that the words leave
-    out has none."""
-
-    words: str
-    spans: tuple[tuple[int, int] | None, ...]
-
-    def name(self, number: int) -> str:
-        """How the caption calls a thing; empty if it leaves it out."""
-        span = self.spans[number]
-        return "" if span is None else self.words[slice(*span)]
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> Caption:
