@@ -254,7 +254,7 @@ def _count_words(scene: Scene, rng: np.random.Generator) -> str:
     first, count = scene.things[0], len(scene.things)
     number = str(count) if rng.random() < 0.2 else NUMBERS[count]
     coloured = "" if first.colour is None else f"{_colour_name(first.colour, rng)} "
-    name = _plural(first.noun, _called(first.noun, rng))
+    name = plural_of(first.noun, _called(first.noun, rng))
     return _choose(_COUNT_WORDS, rng).format(number, coloured + _mark(0, name))
 
 
@@ -262,7 +262,7 @@ def _motif_words(scene: Scene, rng: np.random.Generator) -> str:
     seen: dict[str, int] = {}
     for number, thing in enumerate(scene.things):
         seen.setdefault(thing.noun, number)
-    names = [_mark(i, _plural(noun, noun)) for noun, i in seen.items()]
+    names = [_mark(i, plural_of(noun, noun)) for noun, i in seen.items()]
     frame = _choose(("a pattern of {}", "a seamless pattern with {}", "many {}",
                      "wrapping paper with {}", "a repeating pattern of {}"), rng)  # fmt: skip
     return frame.format(" and ".join(names))
@@ -272,7 +272,8 @@ def _name(number: int, thing: Thing, rng: np.random.Generator) -> str:
     """A thing with its article, its colour and now and then an adjective."""
     noun = _called(thing.noun, rng)
     marked = _mark(number, noun)
-    counted = nouns()[thing.noun].form == "count"
+    row = nouns().get(thing.noun)
+    counted = row is None or row.form == "count"
     if thing.colour is not None:
         colour = _colour_name(thing.colour, rng)
         if counted and rng.random() < 0.25:
@@ -286,7 +287,8 @@ def _name(number: int, thing: Thing, rng: np.random.Generator) -> str:
 
 def _called(noun: str, rng: np.random.Generator) -> str:
     """A thing's name, or another that people have for it."""
-    others = nouns()[noun].synonyms
+    row = nouns().get(noun)
+    others = () if row is None else row.synonyms
     return _choose(others, rng) if others and rng.random() < 0.25 else noun
 
 
@@ -320,12 +322,14 @@ def _with_article(words: str) -> str:
     return f"{article(words)} {words}"
 
 
-def _plural(noun: str, called: str) -> str:
-    """The plural of a noun under one of its names."""
-    several = nouns()[noun].plural
-    if called == noun and several is not None:
-        return several
-    return called if nouns()[noun].form == "plural" else regular_plural(called)
+def plural_of(noun: str, called: str) -> str:
+    """The plural of a noun under one of its names; nouns that are not in the list are regular."""
+    row = nouns().get(noun)
+    if row is None:
+        return regular_plural(called)
+    if called == noun and row.plural is not None:
+        return row.plural
+    return called if row.form == "plural" else regular_plural(called)
 
 
 def _mend_articles(words: str) -> str:
