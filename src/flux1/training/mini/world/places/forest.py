@@ -116,31 +116,23 @@ def _leaves(sketch: Sketch, colour: Rgb, height: float, distance: float) -> None
 
 
 def _broad(sketch: Sketch, floor: float, far: Rgb, near: Rgb, trunk: Rgb) -> None:
-    """Round trees, rank before rank."""
+    """Round trees, rank before rank, every other one in a darker green."""
     canvas, air = sketch.canvas, sketch.air
     for rank in range(3):
-        pen, trunks, size = canvas.pen(), canvas.pen(), 0.36 + 0.12 * rank
-        count, low = round((8 - 2 * rank) * canvas.wide), floor + 0.03
+        light, dark, trunks = canvas.pen(), canvas.pen(), canvas.pen()
+        size, away = 0.3 + 0.1 * rank, 0.5 - 0.2 * rank
+        count = round((8 - 1.5 * rank) * canvas.wide)
         for i in range(count):
-            x, grown = (i + sketch.between(0, 1)) / count, size * sketch.between(0.85, 1.15)
+            x, grown = (i + sketch.between(0, 1)) / count, size * sketch.between(0.7, 1.2)
+            pen, low = (light, dark)[i % 2], floor + sketch.between(0.0, 0.03)
             round_tree(pen, x, low, grown, list(sketch.rng.uniform(0, 1, 5)))
-            trunks.polygon(
-                x,
-                low,
-                [
-                    (-0.04 * size, 0),
-                    (0.04 * size, 0),
-                    (0.02 * size, -0.6 * size),
-                    (-0.02 * size, -0.6 * size),
-                ],
-            )
-        away = 0.5 - 0.2 * rank
+            foot, neck = (0.045 * grown, 0), (0.02 * grown, -0.6 * grown)
+            trunks.polygon(x, low, [foot, neck, (-neck[0], neck[1]), (-foot[0], 0)])
         canvas.fill(trunks.mask(), air.lit(trunk, away))
-        colour = air.white(mix(far, near, 0.2 + 0.35 * rank), 0.6)
-        rows = canvas.rows(
-            (air.lit(colour, away), air.lit(shaded(colour, 0.35), away)), floor - size, floor
-        )
-        canvas.fill(pen.mask(), rows)
+        for pen, shade in ((light, 1.0), (dark, 0.84)):
+            colour = air.white(mix(far, near, 0.2 + 0.3 * rank) * np.float32(shade), 0.6)
+            tones = (air.lit(colour, away), air.lit(shaded(colour, 0.4), away))
+            canvas.fill(pen.mask(), canvas.rows(tones, floor - size, floor))
 
 
 def _frame(sketch: Sketch, floor: float, near: Rgb, trunk: Rgb, broad: bool) -> None:
