@@ -94,7 +94,7 @@ def facts(model: Model) -> dict:
     return {
         "label": model.label,
         "source": model.source,
-        "model_hash": load(model.source).model_hash,
+        "model_hash": load(model.source).origin.model_hash,
         "steps": asked.steps,
         "guidance": asked.guidance,
         "true_cfg": asked.true_cfg,

@@ -197,7 +197,7 @@ def test_a_recipe_that_distils_ends_in_three_folders_that_draw(
     assert not teacher.variant.transformer.guidance_embed
     assert student.variant.transformer.guidance_embed
     assert schnell.variant.id == "tiny-schnell"
-    assert len({p.model_hash for p in (teacher, student, schnell)}) == 3
+    assert len({p.origin.model_hash for p in (teacher, student, schnell)}) == 3
     for pipeline in (teacher, student, schnell):
         assert pipeline("a fox", seed=0, steps=2).images[0].size == (64, 64)
     plain = student.transformer.at_guidance(2.5).state_dict()
