@@ -129,13 +129,13 @@ def time_blocks(scale: Scale, rounds: int) -> Iterator[Duel]:
 
     yield duel(
         f"double block, width {width}",
-        lambda: torch.cat(double(img, txt, double.modulations(vec), rope)[::-1], dim=1),
+        lambda: torch.cat(double(img, txt, vec, rope)[::-1], dim=1),
         lambda: torch.cat(theirs.transformer_blocks[0](img, txt, vec, rotary), dim=1),
         rounds,
     )
     yield duel(
         f"single block, width {width}",
-        lambda: single(joined, single.modulations(vec), rope),
+        lambda: single(joined, vec, rope),
         lambda: torch.cat(theirs.single_transformer_blocks[0](img, txt, vec, rotary), dim=1),
         rounds,
     )

@@ -13,7 +13,6 @@ from PIL import Image
 from adherence.cases import Case
 from flux1 import Finished, FluxPipeline, ImageRequest, make_request
 from flux1.errors import RequestError, nearest
-from flux1.flow.solvers import EVALUATIONS_PER_STEP
 from flux1.training.mini.scenes import render
 from flux1.training.mini.sprites import Sprites
 from measure.turns import take_turns
@@ -90,7 +89,7 @@ def facts(model: Model) -> dict:
     """How it is asked, complete. `calls`: rows of the network that one picture takes, "2 x 28" with
     classifier-free guidance. RequestError for an option that the model has not."""
     asked = model.request(TIMED_PROMPT, 0)
-    evaluations = asked.steps * EVALUATIONS_PER_STEP[asked.solver]
+    evaluations, rows = asked.evaluations, len(asked.conditions)
     return {
         "label": model.label,
         "source": model.source,
@@ -99,7 +98,7 @@ def facts(model: Model) -> dict:
         "guidance": asked.guidance,
         "true_cfg": asked.true_cfg,
         "solver": asked.solver,
-        "calls": f"2 x {evaluations}" if asked.true_cfg > 1 else str(evaluations),
+        "calls": f"{rows} x {evaluations}" if rows > 1 else str(evaluations),
     }
 
 

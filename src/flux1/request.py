@@ -5,12 +5,18 @@ import operator
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flux1 import presets
 from flux1.errors import RequestError, nearest
+from flux1.flow import solvers
+from flux1.presets import Preset
 from flux1.variants import FluxText, Variant
 
-SOLVERS = ("euler", "heun", "midpoint", "dpmpp_2m")
+if TYPE_CHECKING:
+    from flux1.flow.guidance import Condition
+
+SOLVERS = tuple(solvers.SOLVERS)
 MAX_STEPS = 1000
 MAX_IMAGES = 100
 MAX_SEED = 2**63 - 1
@@ -56,6 +62,32 @@ class ImageRequest:
     loras: tuple[LoraUse, ...] = ()
     like: str | None = None
     upscale: int = 1
+
+    @property
+    def conditions(self) -> "tuple[Condition, ...]":
+        """What each point of the path is evaluated under: true CFG doubles that."""
+        return ("prompt",) if self.true_cfg == 1 else ("prompt", "negative")
+
+    @property
+    def words(self) -> "dict[Condition, str]":
+        """The text of each condition."""
+        texts: dict[Condition, str] = {"prompt": self.prompt, "negative": self.negative_prompt}
+        return {name: texts[name] for name in self.conditions}
+
+    @property
+    def evaluations_per_step(self) -> int:
+        """The points of the path that one step asks for."""
+        return solvers.SOLVERS[self.solver].evaluations
+
+    @property
+    def evaluations(self) -> int:
+        """The points of the path at which one picture is evaluated."""
+        return self.steps * self.evaluations_per_step
+
+    @property
+    def preset(self) -> Preset:
+        """How numbers are rounded on the way: as the program does that `like` names."""
+        return presets.find(self.like)
 
     @property
     def finished_size(self) -> tuple[int, int]:

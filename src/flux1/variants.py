@@ -1,7 +1,7 @@
 """What a model is: one frozen row each. Code asks a row's fields, never its name."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from flux1.errors import UnknownModelError, nearest
 from flux1.flow.shift import Schedule
@@ -12,6 +12,9 @@ from flux1.model.config import (
     T5Config,
     TransformerConfig,
 )
+
+if TYPE_CHECKING:
+    from flux1.request import ImageRequest
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,19 @@ class Defaults:
     solver: str = "euler"
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """The sequence that the transformer reads in one row of a call."""
+
+    image: int
+    text: int
+
+    @property
+    def all(self) -> int:
+        """Image and text tokens."""
+        return self.image + self.text
+
+
 DEV_SCHEDULE = Schedule()
 
 
@@ -92,6 +108,16 @@ class Variant:
     def size_multiple(self) -> int:
         """Sides must be multiples of this: one token is a 2x2 patch of latents."""
         return 2 * self.autoencoder.downscale
+
+    def grid(self, request: "ImageRequest") -> tuple[int, int]:
+        """Rows and columns of image tokens."""
+        return request.height // self.size_multiple, request.width // self.size_multiple
+
+    def tokens(self, request: "ImageRequest") -> Tokens:
+        """The tokens that the transformer reads for one picture of a request, under each of its
+        conditions."""
+        rows, columns = self.grid(request)
+        return Tokens(rows * columns, request.preset.text_at_least or self.text.max_tokens)
 
 
 _FLUX_TEXT = FluxText(ClipConfig(), T5Config(), max_tokens=512)

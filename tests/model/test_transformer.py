@@ -5,6 +5,7 @@ import torch
 
 from flux1.model.config import TransformerConfig
 from flux1.model.patches import image_ids, text_ids
+from flux1.model.rope import apply_rope
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL
 from flux1.weights.kinds.table import KINDS
@@ -99,3 +100,23 @@ def test_size_of_the_published_models(variant, numbers, tensors):
 @pytest.mark.parametrize(("in_channels", "numbers"), [(128, 11_901_604_928), (384, 11_902_391_360)])
 def test_size_of_the_tools(in_channels, numbers):
     assert count(Transformer, TransformerConfig(in_channels=in_channels)) == (numbers, 780)
+
+
+def test_blocks_attend_with_what_they_are_given():
+    """By the softmax of its definition."""
+    ours, _ = both(guidance=True)
+    asked, calls = inputs(ours.config) | {"guidance": torch.tensor([3.5, 1.0])}, []
+    asked["img_ids"] = image_ids(3, 4).expand(2, -1, -1)
+    asked["txt_ids"] = text_ids(5).expand(2, -1, -1)
+
+    def by_definition(q, k, v, rope):
+        calls.append(q.shape)
+        q, k = apply_rope(q, rope), apply_rope(k, rope)
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).exp()
+        out = scores @ v / scores.sum(dim=-1, keepdim=True)
+        return out.transpose(1, 2).flatten(2)
+
+    expected = ours(**asked)
+    ours.attention = by_definition
+    torch.testing.assert_close(ours(**asked), expected, atol=1e-5, rtol=1e-5)
+    assert calls == [(2, 2, 17, 16)] * 5

@@ -3,8 +3,7 @@
 import torch
 
 from flux1.flow.guidance import classifier_free
-from flux1.flow.solvers import euler
-from flux1.model.patches import image_ids
+from flux1.flow.solvers import EULER
 from flux1.pipeline.advance import advance
 from flux1.pipeline.encode import Conditioning
 from flux1.pipeline.job import Job
@@ -17,7 +16,7 @@ def test_a_negative_prompt_of_another_length_is_not_taken_for_the_prompt(tiny):
 
     def drawn(positive, negative):
         conditions = {"prompt": positive, "negative": negative}
-        job = Job(euler(noise, [1.0, 0.0]), conditions, classifier_free(1.0), 3.5, image_ids(4, 4))
+        job = Job(noise, [1.0, 0.0], EULER, conditions, classifier_free(1.0), 3.5, (4, 4))
         advance([job], tiny.transformer)
         return job.x
 

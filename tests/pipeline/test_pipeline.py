@@ -12,7 +12,6 @@ from flux1.events import Finished, Step
 from flux1.flow.guidance import classifier_free, embedded
 from flux1.flow.schedule import sampling_times
 from flux1.flow.solvers import SOLVERS
-from flux1.model.patches import image_ids
 from flux1.pipeline.advance import advance
 from flux1.pipeline.job import Job
 from flux1.request import make_request
@@ -82,8 +81,8 @@ def test_requests_of_different_shapes_and_lengths_share_one_stream(tiny):
 def job(tiny, seed, steps, solver, guidance):
     noise = torch.randn(16, 64, generator=torch.Generator().manual_seed(seed))
     conditions = {"prompt": tiny.encode("a fox"), "negative": tiny.encode("")}
-    steps_ = SOLVERS[solver](noise, sampling_times(steps, 0.5))
-    return Job(steps_, conditions, guidance, 3.5, image_ids(4, 4))
+    times = sampling_times(steps, 0.5)
+    return Job(noise, times, SOLVERS[solver], conditions, guidance, 3.5, (4, 4))
 
 
 def test_advancing_eight_jobs_together_equals_each_alone(tiny):

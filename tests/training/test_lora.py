@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from flux1.errors import DataError, OutputError
-from flux1.model.lora import Lora, taking
+from flux1.model.lora import Lora, active_adapters
 from flux1.training.finetune.parts import layers_of
 from flux1.training.finetune.stored import let_gradients_through
 from flux1.training.lora import LoraNetwork
@@ -60,7 +60,7 @@ def test_the_file_is_the_network_that_was_trained(tmp_path, layout, which):
     assert not read.unused
     assert len(read.deltas) == len(lora.branches)
     beside = Lora(plain, read.deltas, torch.device("cpu"), torch.float32)
-    with taking([[(beside, 1.0)]] * 2):
+    with active_adapters([[(beside, 1.0)]] * 2):
         torch.testing.assert_close(answer(plain, batch), wanted, rtol=0, atol=1e-5)
     beside.detach()
     state = merge_lora(plain.state_dict(), read)
@@ -80,7 +80,7 @@ def test_beside_a_quantised_base_it_is_the_same_change(tmp_path):
     quantize_layers(fresh, "int8")
     read = read_lora(file, CONFIG)
     beside = Lora(fresh, read.deltas, torch.device("cpu"), torch.float32)
-    with taking([[(beside, 1.0)]] * 2):
+    with active_adapters([[(beside, 1.0)]] * 2):
         torch.testing.assert_close(answer(fresh, batch), wanted, rtol=0, atol=1e-5)
     torch.testing.assert_close(answer(fresh, batch), plain, rtol=0, atol=0)
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from flux1.errors import Flux1Error, MissingWeightsError, WeightsError
 from flux1.model.config import TransformerConfig
-from flux1.model.lora import Lora, taking
+from flux1.model.lora import Lora, active_adapters
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.transformer import Transformer
 from flux1.weights.kinds.transformer import TRANSFORMER, transformer_config
@@ -68,7 +68,7 @@ def files(kind: str, seed: int, tmp_path):
 def beside(ours, lora, scale=1.0, rows=2, **inputs):
     attached = Lora(ours, lora.deltas, CPU, torch.float32)
     try:
-        with taking([[(attached, scale)]] * rows):
+        with active_adapters([[(attached, scale)]] * rows):
             return draw(ours, rows=rows, **inputs)
     finally:
         attached.detach()
@@ -183,7 +183,7 @@ def test_several_at_once_are_the_sum_and_leave_without_a_trace(tmp_path):
         for name, tensor in merge_lora(state, lora, scale).items():
             total[name] += tensor - state[name]
     attached = [Lora(ours, lora.deltas, CPU, torch.float32) for lora in loras]
-    with taking([list(zip(attached, (0.5, 1.0, -0.3, 0.8), strict=True))] * 2):
+    with active_adapters([list(zip(attached, (0.5, 1.0, -0.3, 0.8), strict=True))] * 2):
         assert (draw(ours) - draw(network(total))).abs().max() < 1e-5
     assert torch.equal(draw(ours), plain)
     assert all(torch.equal(ours.state_dict()[name], own) for name, own in state.items())
@@ -204,10 +204,10 @@ def test_rows_of_one_call_may_take_different_loras(tmp_path):
     first, second, third, fourth = (Lora(ours, one.deltas, CPU, torch.float32) for one in loras)
     wanted = [[(first, 1.0), (second, 0.5)], [], [(second, 1.5), (fourth, 1.0)], [(third, 0.8)],
               [(first, 0.3), (third, 1.0)]]  # fmt: skip
-    with taking(wanted):
+    with active_adapters(wanted):
         together = draw(ours, rows=5)
     for i, row in enumerate(wanted):
-        with taking([row] * 5):
+        with active_adapters([row] * 5):
             alone = draw(ours, rows=5)
         assert (together[i] - alone[i]).abs().max() < 1e-5
     assert (together[1] - draw(ours, rows=5)[1]).abs().max() == 0

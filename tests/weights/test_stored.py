@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from flux1.errors import WeightsError
-from flux1.model.lora import Lora, taking
+from flux1.model.lora import Lora, active_adapters
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.variants import TINY
@@ -206,7 +206,7 @@ def test_a_lora_beside_packed_layers(kind, keep, files, tmp_path):
     for each in (plain, network):
         deltas = read_lora(file, each.config).deltas
         lora = Lora(each, deltas, torch.device("cpu"), torch.float32)
-        with taking([[(lora, 0.7)], []]):
+        with active_adapters([[(lora, 0.7)], []]):
             drawn.append(each(**inputs()))
         lora.detach()
     assert apart(drawn[1], drawn[0]) < 1e-6

@@ -14,7 +14,6 @@ from flux1.engine.scheduler import Picture, Scheduler
 from flux1.engine.worker import Worker
 from flux1.errors import RequestError, UnknownModelError, nearest
 from flux1.events import EngineStatus, Queued
-from flux1.flow.solvers import EVALUATIONS_PER_STEP
 from flux1.pipeline.memory import Memory, device_memory
 from flux1.pipeline.pipeline import FluxPipeline
 from flux1.request import Order
@@ -121,17 +120,16 @@ class Engine:
                 f"; here: {known}"
             )
         variant = self._pipelines[request.model].variant
-        multiple = variant.size_multiple
-        image_tokens = (request.height // multiple) * (request.width // multiple)
+        tokens = variant.tokens(request)
         return [
             Picture(
                 order=order.id,
                 image=image,
                 owner=order.owner,
                 model=request.model,
-                row_tokens=image_tokens + variant.text.max_tokens,
-                evaluations=request.steps * EVALUATIONS_PER_STEP[request.solver],
-                rows=2 if request.true_cfg > 1 else 1,
+                row_tokens=tokens.all,
+                evaluations=request.evaluations,
+                rows=len(request.conditions),
                 weight=order.weight,
                 priority=order.priority,
                 deadline=order.deadline,

@@ -28,7 +28,6 @@ from flux1.engine.budgets import Budgets
 from flux1.engine.desk import Desk, Drawing
 from flux1.errors import EngineError, Flux1Error
 from flux1.events import Failed, Finished, Preview
-from flux1.flow.solvers import EVALUATIONS_PER_STEP
 from flux1.pipeline.advance import evaluate
 from flux1.pipeline.job import Job
 from flux1.pipeline.pipeline import FluxPipeline
@@ -198,7 +197,7 @@ class Worker:
             drawing.job = None
             self._to_decode.put(_Show(drawing, job.x))
             return
-        step, rest = divmod(job.evaluations, EVALUATIONS_PER_STEP[order.request.solver])
+        step, rest = divmod(job.evaluations, order.request.evaluations_per_step)
         due = preview_steps(order.request.steps, order.previews)
         if rest == 0 and step in due and job.estimate is not None:
             self._to_decode.put(_Show(drawing, job.estimate, due.index(step), step))

@@ -20,6 +20,12 @@ class Guidance:
     combine: Callable[[Sequence[Float[Any, "*x"]]], Float[Any, "*x"]]
 
 
+def guidance_of(conditions: Sequence[Condition], true_cfg: float) -> Guidance:
+    """The rule for these conditions: embedded guidance for the prompt alone, classifier-free
+    guidance at scale `true_cfg` for both."""
+    return classifier_free(true_cfg) if len(conditions) > 1 else embedded()
+
+
 def embedded() -> Guidance:
     """The scale is an input of the network (guidance-distilled models): one row, taken as it is."""
     return Guidance(rows=("prompt",), combine=lambda velocities: velocities[0])

@@ -1,5 +1,7 @@
 """Joint attention over text and image tokens."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -7,6 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flux1.model.rope import apply_rope
+
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys, values (b, heads, tokens, dim) and rotations to (b, tokens, heads x dim)."""
 
 
 class RMSNorm(nn.Module):

@@ -1,6 +1,5 @@
 """The two kinds of transformer block, and the last layer."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flux1.model.attention import QKNorm, SelfAttention, attention, split_heads
+from flux1.model.attention import Attention, QKNorm, SelfAttention, attention, split_heads
 
 
 class Shift(NamedTuple):
@@ -37,9 +36,9 @@ class Modulation(nn.Module):
         return self.lin(F.silu(vec))
 
 
-def triples(modulation: Float[Tensor, "b n"], hidden_size: int) -> list[Shift]:
-    """What `Modulation` gives, taken apart."""
-    chunks = modulation[:, None].split(hidden_size, dim=-1)
+def triples(numbers: Float[Tensor, "b n"], hidden_size: int) -> list[Shift]:
+    """The triples that a `Modulation` gave, taken apart."""
+    chunks = numbers[:, None].split(hidden_size, dim=-1)
     return [Shift(*chunks[i : i + 3]) for i in range(0, len(chunks), 3)]
 
 
@@ -64,18 +63,18 @@ class DoubleStreamBlock(nn.Module):
         self.txt_attn = SelfAttention(hidden_size, num_heads)
         self.txt_mlp = mlp(hidden_size, mlp_size)
 
-    def modulations(self, vec: Float[Tensor, "b d"]) -> list[Float[Tensor, "b n"]]:
-        return [self.img_mod(vec), self.txt_mod(vec)]
-
     def forward(
         self,
         img: Float[Tensor, "b image d"],
         txt: Float[Tensor, "b text d"],
-        modulations: Sequence[Float[Tensor, "b n"]],
+        vec: Float[Tensor, "b d"],
         rope: Float[Tensor, "2 b tokens half"],
+        attention: Attention = attention,
     ) -> tuple[Float[Tensor, "b image d"], Float[Tensor, "b text d"]]:
-        """`modulations` are what the method of this name gives."""
-        (img1, img2), (txt1, txt2) = (triples(one, img.shape[-1]) for one in modulations)
+        """The image and text states after this block. `vec` is the modulation vector of time,
+        guidance and pooled text; `rope` the rotations of text and image tokens, text first."""
+        img1, img2 = triples(self.img_mod(vec), img.shape[-1])
+        txt1, txt2 = triples(self.txt_mod(vec), img.shape[-1])
         heads = self.num_heads
 
         img_qkv = self.img_attn.qkv(modulate(img, img1.shift, img1.scale))
@@ -109,17 +108,15 @@ class SingleStreamBlock(nn.Module):
         self.linear2 = nn.Linear(hidden_size + mlp_size, hidden_size)
         self.norm = QKNorm(hidden_size // num_heads)
 
-    def modulations(self, vec: Float[Tensor, "b d"]) -> list[Float[Tensor, "b n"]]:
-        return [self.modulation(vec)]
-
     def forward(
         self,
         x: Float[Tensor, "b tokens d"],
-        modulations: Sequence[Float[Tensor, "b n"]],
+        vec: Float[Tensor, "b d"],
         rope: Float[Tensor, "2 b tokens half"],
+        attention: Attention = attention,
     ) -> Float[Tensor, "b tokens d"]:
-        """`modulations` is what the method of this name gives."""
-        ((mod,),) = (triples(one, x.shape[-1]) for one in modulations)
+        """The states of text and image tokens after this block. `vec` and `rope` as above."""
+        (mod,) = triples(self.modulation(vec), x.shape[-1])
         qkv, hidden = self.linear1(modulate(x, mod.shift, mod.scale)).split(self.widths, dim=-1)
         attended = attention(*split_heads(qkv, self.norm, self.num_heads), rope)
         hidden = F.gelu(hidden, approximate="tanh")
@@ -134,13 +131,9 @@ class LastLayer(nn.Module):
         self.linear = nn.Linear(hidden_size, out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
-    def modulations(self, vec: Float[Tensor, "b d"]) -> list[Float[Tensor, "b n"]]:
-        return [self.adaLN_modulation(vec)]
-
     def forward(
-        self, x: Float[Tensor, "b tokens d"], modulations: Sequence[Float[Tensor, "b n"]]
+        self, x: Float[Tensor, "b tokens d"], vec: Float[Tensor, "b d"]
     ) -> Float[Tensor, "b tokens out"]:
-        """`modulations` is what the method of this name gives."""
-        (modulation,) = modulations
-        shift, scale = modulation[:, None].chunk(2, dim=-1)
+        """The velocity of each token. `vec` is the modulation vector."""
+        shift, scale = self.adaLN_modulation(vec)[:, None].chunk(2, dim=-1)
         return self.linear(modulate(x, shift, scale))

@@ -30,7 +30,7 @@ class _Share:
 
 
 class Lora:
-    """One LoRA beside the layers of a network. It does nothing outside of `taking`."""
+    """One LoRA beside the layers of a network. It does nothing outside of `active_adapters`."""
 
     def __init__(
         self, network: nn.Module | None, deltas: Deltas, device: torch.device, dtype: torch.dtype
@@ -77,7 +77,7 @@ class Lora:
 
 
 @contextmanager
-def taking(rows: Sequence[Sequence[tuple[Lora, float]]]) -> Iterator[None]:
+def active_adapters(rows: Sequence[Sequence[tuple[Lora, float]]]) -> Iterator[None]:
     """While this lasts, row i of a call takes the LoRAs of rows[i], each at its scale.
 
     Flux1Error if one of them is not attached any more.

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from flux1.model.lora import taking
+from flux1.model.lora import active_adapters
 from flux1.model.transformer import Transformer
 from flux1.pipeline.batch import batch, shape_of
 from flux1.pipeline.job import Job, Row
-from flux1.pipeline.memory import told_out_of_memory
-from flux1.pipeline.modulate import modulate
+from flux1.pipeline.memory import explain_out_of_memory
+from flux1.pipeline.modulation_cache import modulation_cache
 from flux1.presets import Preset
 
 # Bounds the memory of a call. What is drawn does not depend on it beyond rounding.
@@ -39,7 +39,7 @@ def evaluate(
     Rows of one shape (image tokens, text tokens) share a model call of at most `tokens_per_call`
     (or of one row); each further shape is a call more.
     """
-    modulate(jobs, transformer)
+    modulation_cache(transformer).fill(jobs)
     rows = [row for job in jobs for row in job.rows()]
     alike: dict[tuple[int, int, bool, Preset], list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
@@ -61,6 +61,7 @@ def _call(rows: Sequence[Row], transformer: Transformer) -> Float[Tensor, "b ima
     """One model call; the velocities come back to where the jobs' points lie."""
     weight = transformer.img_in.weight
     doing = f"denoising {len(rows)} x {len(rows[0].x)} image tokens"
-    with told_out_of_memory(doing), taking([row.loras for row in rows]):
+    adapters, modulation = [row.loras for row in rows], modulation_cache(transformer).beside(rows)
+    with explain_out_of_memory(doing), active_adapters(adapters), modulation:
         answers: Tensor = transformer(**batch(rows, weight.device, weight.dtype))
     return answers.to(rows[0].x.device)

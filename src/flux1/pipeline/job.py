@@ -10,8 +10,9 @@ from torch import Tensor
 from flux1.errors import Flux1Error
 from flux1.flow.guidance import Condition, Guidance
 from flux1.flow.path import denoised
-from flux1.flow.solvers import Steps
+from flux1.flow.solvers import Solver
 from flux1.model.lora import Lora
+from flux1.model.patches import image_ids
 from flux1.pipeline.encode import Conditioning
 from flux1.presets import OWN, Preset
 
@@ -19,7 +20,7 @@ from flux1.presets import OWN, Preset
 @dataclass(frozen=True)
 class Row:
     """One evaluation: a point, the conditions to judge it under, and the LoRAs to judge it with,
-    each at its scale. `like` says how the network is told of it."""
+    each at its scale. `preset` says how the network's inputs are rounded."""
 
     x: Float[Tensor, "image c"]
     t: float
@@ -27,8 +28,7 @@ class Row:
     conditioning: Conditioning
     guidance: float | None
     loras: tuple[tuple[Lora, float], ...] = ()
-    like: Preset = OWN
-    modulation: Float[Tensor, " all"] | None = None  # where it was computed beforehand
+    preset: Preset = OWN
 
 
 class Job:
@@ -40,51 +40,43 @@ class Job:
 
     def __init__(
         self,
-        steps: Steps,
+        noise: Float[Tensor, "image c"],
+        times: Sequence[float],
+        solver: Solver,
         conditions: dict[Condition, Conditioning],
         guidance: Guidance,
         embedded_scale: float | None,
-        ids: Int[Tensor, "image 3"],
+        grid: tuple[int, int],
         loras: tuple[tuple[Lora, float], ...] = (),
-        like: Preset = OWN,
-        schedule: Sequence[float] = (),
+        preset: Preset = OWN,
     ) -> None:
-        """`schedule`: the times of all evaluations, where they are known beforehand."""
+        """`times` of the steps, from 1 down to 0. `grid`: rows and columns of image tokens."""
         self.x: Float[Tensor, "image c"]
         self.t: float
         self.estimate: Float[Tensor, "image c"] | None = None
         self.evaluations = 0
         self.done = False
-        self._steps, self._conditions, self._guidance = steps, conditions, guidance
-        self._embedded_scale, self._ids = embedded_scale, ids
-        self._loras, self._like = loras, like
-        self._schedule = schedule
-        self._modulations: dict[tuple[float, Condition], Float[Tensor, " all"]] = {}
-        self.x, self.t = next(steps)
+        self._steps, self._schedule = solver.run(noise, times), solver.times(times)
+        self._conditions, self._guidance = conditions, guidance
+        self._embedded_scale, self._ids = embedded_scale, image_ids(*grid)
+        self._loras, self._preset = loras, preset
+        self.x, self.t = next(self._steps)
 
     def rows(self) -> list[Row]:
         """What to evaluate now: one row, or two under classifier-free guidance."""
         return self._rows(self.t)
 
     def rows_ahead(self, evaluations: int) -> list[Row]:
-        """The rows of so many evaluations from now on, as far as the schedule tells: their points
-        are not known yet, all else is."""
+        """The rows of so many evaluations from now on: their points are not known yet, all else
+        is."""
         ahead = self._schedule[self.evaluations : self.evaluations + evaluations]
         return [row for t in ahead for row in self._rows(t)]
-
-    def modulate(self, modulations: Sequence[Float[Tensor, " all"]]) -> None:
-        """Take what modulates the network in the `rows_ahead`, in their order; what was taken
-        before is dropped."""
-        names = self._guidance.rows
-        times = self._schedule[self.evaluations :]
-        places = [(t, name) for t in times for name in names][: len(modulations)]
-        self._modulations = dict(zip(places, modulations, strict=True))
 
     def _rows(self, t: float) -> list[Row]:
         return [
             Row(
                 self.x, t, self._ids, self._conditions[name], self._embedded_scale,
-                self._loras, self._like, self._modulations.get((t, name)),
+                self._loras, self._preset,
             )
             for name in self._guidance.rows
         ]  # fmt: skip

@@ -113,7 +113,7 @@ def bytes_text(size: int) -> str:
 
 
 @contextmanager
-def told_out_of_memory(doing: str) -> Iterator[None]:
+def explain_out_of_memory(doing: str) -> Iterator[None]:
     """Flux1Error with advice in place of an allocator's failure; other errors pass."""
     try:
         yield

@@ -7,23 +7,22 @@ from pathlib import Path
 import torch
 from PIL.Image import Image
 
-from flux1 import presets
 from flux1.errors import RequestError
 from flux1.events import Finished, Step
-from flux1.flow.guidance import Condition, classifier_free, embedded
+from flux1.flow.guidance import Condition, guidance_of
 from flux1.flow.noise import initial_noise
 from flux1.flow.schedule import TIMES, spaced
-from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS, euler_in_dtype, evaluation_times
+from flux1.flow.solvers import EULER_IN_DTYPE, SOLVERS
 from flux1.model.autoencoder import Autoencoder
-from flux1.model.patches import image_ids, pack
+from flux1.model.patches import pack
 from flux1.model.transformer import Transformer
 from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
 from flux1.pipeline.job import Job
-from flux1.pipeline.like import dtype_of
 from flux1.pipeline.load import Networks, load
 from flux1.pipeline.lora import LoadedLora
+from flux1.pipeline.rounding import dtype_of
 from flux1.pipeline.upscale import upscale
 from flux1.request import ImageRequest, LoraUse, Origin, make_request
 from flux1.variants import Variant
@@ -209,7 +208,7 @@ class FluxPipeline:
         while waiting := [i for i, job in enumerate(jobs) if not job.done]:
             advance([jobs[i] for i in waiting], self.transformer, self.networks.tokens_per_call)
             for i in waiting:
-                step, rest = divmod(jobs[i].evaluations, EVALUATIONS_PER_STEP[owners[i].solver])
+                step, rest = divmod(jobs[i].evaluations, owners[i].evaluations_per_step)
                 if rest == 0:
                     preview = self._preview(jobs[i], owners[i])
                     yield Step(i, step, owners[i].steps, jobs[i].t, preview)
@@ -219,36 +218,37 @@ class FluxPipeline:
     def start(self, request: ImageRequest, seed: int) -> Job:
         """One image of a request, ready to advance: its noise, times, solver, conditions and LoRAs
         (which must be loaded: RequestError)."""
-        rows, columns = self._grid(request)
-        channels, like = self.variant.autoencoder.latent_channels, presets.find(request.like)
-        latents = dtype_of(like.latents, self.dtype)
+        variant, preset, loras = self.variant, request.preset, self.networks.loras
+        rows, columns = variant.grid(request)
+        latents = dtype_of(preset.latents, self.networks.dtype)
+        channels = variant.autoencoder.latent_channels
         noise = pack(initial_noise(seed, channels, 2 * rows, 2 * columns, latents))[0]
-        schedule = self.variant.schedule
-        mu = schedule.mu(rows * columns) if like.shift is None else like.shift
-        shifted = TIMES[like.times](request.steps, mu if self.variant.time_shift else None)
-        times = spaced(shifted, schedule.spacing)
-        guidance = classifier_free(request.true_cfg) if request.true_cfg > 1 else embedded()
-        solver = euler_in_dtype if like.rounds_steps else SOLVERS[request.solver]
         job = Job(
-            solver(noise, times),
+            noise,
+            self._times(request),
+            EULER_IN_DTYPE if preset.rounds_steps else SOLVERS[request.solver],
             self.conditions(request),
-            guidance,
+            guidance_of(request.conditions, request.true_cfg),
             request.guidance,
-            image_ids(rows, columns),
-            self.networks.loras.taken(request.loras),
-            like,
-            evaluation_times(solver, times),
+            (rows, columns),
+            loras.taken(request.loras),
+            preset,
         )
-        self.networks.loras.draws(job, request.loras)
+        loras.draws(job, request.loras)
         return job
 
+    def _times(self, request: ImageRequest) -> list[float]:
+        """When each step begins, and the end: from 1 down to 0."""
+        schedule, preset = self.variant.schedule, request.preset
+        tokens = self.variant.tokens(request).image
+        mu = schedule.mu(tokens) if preset.shift is None else preset.shift
+        shifted = TIMES[preset.times](request.steps, mu if self.variant.time_shift else None)
+        return spaced(shifted, schedule.spacing)
+
     def conditions(self, request: ImageRequest) -> dict[Condition, Conditioning]:
-        """A request's prompt, and its negative one where that is used, encoded."""
-        at_least = presets.find(request.like).text_at_least
-        found: dict[Condition, Conditioning] = {"prompt": self.encode(request.prompt, at_least)}
-        if request.true_cfg > 1:
-            found["negative"] = self.encode(request.negative_prompt, at_least)
-        return found
+        """A request's words, encoded: the prompt, and the negative one where that is used."""
+        at_least = request.preset.text_at_least
+        return {name: self.encode(text, at_least) for name, text in request.words.items()}
 
     def encode(self, prompt: str, at_least: int | None = None) -> Conditioning:
         """A prompt's conditioning; the 64 used last are remembered. From one thread at a time.
@@ -263,17 +263,12 @@ class FluxPipeline:
 
     def decode(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
         """The picture that a request's finished (or estimated) tokens stand for."""
-        like = presets.find(request.like)
-        grid = self._grid(request)
-        return decode(tokens, *grid, self.autoencoder, like, self.networks.exact_tiling)
+        grid, networks = self.variant.grid(request), self.networks
+        return decode(tokens, *grid, networks.autoencoder, request.preset, networks.exact_tiling)
 
     def finish(self, tokens: torch.Tensor, request: ImageRequest) -> Image:
         """The picture that a request asked for: decoded, and enlarged if it is to be."""
         return upscale(self.decode(tokens, request), request.upscale, self.device)
-
-    def _grid(self, request: ImageRequest) -> tuple[int, int]:
-        multiple = self.variant.size_multiple
-        return request.height // multiple, request.width // multiple
 
     def _preview(self, job: Job, request: ImageRequest) -> Callable[[], Image]:
         estimate = job.estimate

@@ -16,7 +16,6 @@ from typing import Literal
 import torch
 
 from flux1.errors import Flux1Error
-from flux1.flow.solvers import EVALUATIONS_PER_STEP
 from flux1.pipeline.advance import TOKENS_PER_CALL
 from flux1.pipeline.footprint import (
     call_bytes,
@@ -27,10 +26,9 @@ from flux1.pipeline.footprint import (
 )
 from flux1.pipeline.ledger import Ledger, Weights, call_flops, decode_flops, encode_flops
 from flux1.pipeline.memory import bytes_text
-from flux1.pipeline.modulate import ROWS_AHEAD
+from flux1.pipeline.modulation_cache import ROWS_AHEAD
 from flux1.pipeline.rates import Rates
 from flux1.pipeline.room import Room
-from flux1.presets import find as find_preset
 from flux1.request import ImageRequest
 from flux1.variants import FluxText, Variant
 from flux1.weights.numbers.keep import Keep
@@ -74,18 +72,17 @@ class Work:
     def of(cls, variant: Variant, requests: Sequence[ImageRequest]) -> "Work":
         """Of requests that are drawn together: the largest size and the longest path count."""
         largest = max(requests, key=lambda r: r.width * r.height)
-        text = max(find_preset(r.like).text_at_least or variant.text.max_tokens for r in requests)
-        rows_each = [2 if r.true_cfg > 1 else 1 for r in requests]
+        text = max(variant.tokens(request).text for request in requests)
         return cls(
             width=largest.width,
             height=largest.height,
-            rows=sum(r.num_images * rows for r, rows in zip(requests, rows_each, strict=True)),
-            row_tokens=largest.width * largest.height // variant.size_multiple**2 + text,
+            rows=sum(r.num_images * len(r.conditions) for r in requests),
+            row_tokens=variant.tokens(largest).image + text,
             text_tokens=text,
             steps=max(r.steps for r in requests),
-            evaluations=max(r.steps * EVALUATIONS_PER_STEP[r.solver] for r in requests),
+            evaluations=max(r.evaluations for r in requests),
             pictures=sum(r.num_images for r in requests),
-            prompts=sum(rows_each),
+            prompts=sum(len(r.conditions) for r in requests),
         )
 
 

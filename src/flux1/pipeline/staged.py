@@ -19,7 +19,7 @@ from flux1.pipeline.ledger import ledger_of
 from flux1.pipeline.loaded import origin_of
 from flux1.pipeline.lora import Loras
 from flux1.pipeline.memory import give_back
-from flux1.pipeline.modulate import ROWS_AHEAD
+from flux1.pipeline.modulation_cache import ROWS_AHEAD
 from flux1.pipeline.plan import Device, Estimate, Stages, Way, Work, plan, too_little
 from flux1.pipeline.room import room_within
 from flux1.request import ImageRequest, Origin, make_request

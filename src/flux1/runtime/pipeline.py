@@ -15,10 +15,10 @@ from PIL import Image
 
 from flux1.errors import Flux1Error, MissingWeightsError, RequestError
 from flux1.events import Finished, Step
-from flux1.flow.guidance import classifier_free, embedded
+from flux1.flow.guidance import guidance_of
 from flux1.flow.path import denoised
 from flux1.flow.schedule import sampling_times, spaced
-from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS
+from flux1.flow.solvers import SOLVERS
 from flux1.model.config import UpscalerConfig
 from flux1.model.tiles import enlarged
 from flux1.request import ImageRequest, Origin
@@ -105,7 +105,7 @@ class OnnxPipeline:
 
     def decode(self, tokens: Float[np.ndarray, "image c"], request: ImageRequest) -> Image.Image:
         """The picture that a request's finished (or estimated) tokens stand for."""
-        latents = unpack(tokens[None], *self._grid(request))
+        latents = unpack(tokens[None], *self.variant.grid(request))
         config = self.variant.autoencoder
         (pixels,) = self._decoder(latent=latents / config.scale_factor + config.shift_factor)
         if not np.isfinite(pixels).all():
@@ -132,8 +132,8 @@ class OnnxPipeline:
     def field(self, request: ImageRequest) -> Callable[[Tokens, float], Tokens]:
         """v(x, t) of a request: its words, its guidance and its size are in it."""
         conditions, pictures = self._conditions(request), request.num_images
-        rule = classifier_free(request.true_cfg) if len(conditions) > 1 else embedded()
-        constant = {"img_ids": image_ids(*self._grid(request))}
+        rule = guidance_of(request.conditions, request.true_cfg)
+        constant = {"img_ids": image_ids(*self.variant.grid(request))}
         constant["txt_ids"] = np.zeros((len(conditions[0].txt), 3), np.float32)
         each = {  # a row for each picture, under the prompt and then under the negative one
             "encoder_hidden_states": np.repeat([c.txt for c in conditions], pictures, axis=0),
@@ -167,7 +167,7 @@ class OnnxPipeline:
 
     def _draw(self, request: ImageRequest, first: int) -> Iterator[Step | Finished]:
         """Encode, start, step until done, decode."""
-        rows, columns = self._grid(request)
+        rows, columns = self.variant.grid(request)
         seeds = [request.seed + k for k in range(request.num_images)]
         channels = self.variant.autoencoder.latent_channels
         noise = [initial_noise(seed, channels, 2 * rows, 2 * columns) for seed in seeds]
@@ -178,7 +178,7 @@ class OnnxPipeline:
         if request.upscale > 1:
             _ = self._upscaler  # that it is missing is said before anything is drawn
 
-        solver = SOLVERS[request.solver](pack(np.stack(noise)), times)
+        solver = SOLVERS[request.solver].run(pack(np.stack(noise)), times)
         x, t = next(solver)
         done, evaluations = False, 0
         while not done:
@@ -189,7 +189,7 @@ class OnnxPipeline:
                 x, t = solver.send(v)
             except StopIteration as finished:
                 x, t, done = finished.value, 0.0, True
-            step, rest = divmod(evaluations, EVALUATIONS_PER_STEP[request.solver])
+            step, rest = divmod(evaluations, request.evaluations_per_step)
             for k, seed in enumerate(seeds):
                 if rest == 0:
                     preview = partial(self.decode, estimate[k], request)
@@ -207,12 +207,7 @@ class OnnxPipeline:
 
     def _conditions(self, request: ImageRequest) -> list[Conditioning]:
         """The prompt's, and under classifier-free guidance the negative prompt's."""
-        prompts = [request.prompt, *([request.negative_prompt] if request.true_cfg > 1 else [])]
-        return [self.encode(prompt) for prompt in prompts]
-
-    def _grid(self, request: ImageRequest) -> tuple[int, int]:
-        multiple = self.variant.size_multiple
-        return request.height // multiple, request.width // multiple
+        return [self.encode(text) for text in request.words.values()]
 
 
 def check_request(request: ImageRequest) -> None:

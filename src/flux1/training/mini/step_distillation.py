@@ -67,7 +67,7 @@ class StepDistillationObjective:
         self, x: Float[Tensor, "b image c"], t: float, s: float, batch: Batch
     ) -> Float[Tensor, "b image c"]:
         """Where the teacher comes from x, between the times t and s."""
-        solver = SOLVERS["midpoint"](x, _between(t, s, self.teacher_steps))
+        solver = SOLVERS["midpoint"].run(x, _between(t, s, self.teacher_steps))
         point = next(solver)
         while True:
             now, time = point

@@ -1,13 +1,16 @@
 """Modulation beforehand: the same pictures, with the layers read once for many steps."""
 
+import gc
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from flux1 import FluxPipeline
-from flux1.flow.solvers import EVALUATIONS_PER_STEP, SOLVERS, evaluation_times
+from flux1.flow.solvers import SOLVERS
 from flux1.model.blocks import Modulation
-from flux1.pipeline import modulate
+from flux1.model.modulation_cache import modulation_is_stored
+from flux1.pipeline import modulation_cache
 from flux1.pipeline.advance import advance
 from flux1.request import make_request
 from flux1.weights.numbers.quantize import quantize_layers
@@ -27,7 +30,7 @@ def calls(pipe):
     """How many rows each call of a modulation layer had, of the first of them."""
     found = []
     first = next(m for m in pipe.transformer.modules() if isinstance(m, Modulation))
-    first.register_forward_hook(lambda _, args, __: found.append(len(args[0])))
+    first.lin.register_forward_hook(lambda _, args, __: found.append(len(args[0])))
     return found
 
 
@@ -55,9 +58,9 @@ def test_times_of_a_solver_are_known_beforehand(pipe, solver):
     while not job.done:
         asked.append(job.t)
         advance([job], pipe.transformer)
-    assert len(asked) == 5 * EVALUATIONS_PER_STEP[solver]
+    assert len(asked) == 5 * SOLVERS[solver].evaluations
     assert list(job._schedule) == asked
-    assert evaluation_times(SOLVERS[solver], [1.0, 0.5, 0.0])[0] == 1.0
+    assert SOLVERS[solver].times([1.0, 0.5, 0.0])[0] == 1.0
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -65,7 +68,7 @@ def test_times_of_a_solver_are_known_beforehand(pipe, solver):
 def test_a_picture_has_the_same_bits(pipe, calls, solver, true_cfg):
     fields = {"seed": 3, "steps": 4, "solver": solver, "true_cfg": true_cfg}
     (plain,) = finish(without(jobs_of(pipe, fields)), pipe.transformer)
-    evaluations = 4 * EVALUATIONS_PER_STEP[solver]
+    evaluations = 4 * SOLVERS[solver].evaluations
     rows = 2 if true_cfg > 1 else 1
     assert calls == [rows] * evaluations
     calls.clear()
@@ -77,7 +80,7 @@ def test_a_picture_has_the_same_bits(pipe, calls, solver, true_cfg):
 
 def test_jobs_that_come_and_go(pipe, calls, monkeypatch):
     """Each is computed a few steps ahead, those that are alike once; all share the steps' calls."""
-    monkeypatch.setattr(modulate, "ROWS_AHEAD", 6)
+    monkeypatch.setattr(modulation_cache, "ROWS_AHEAD", 6)
     requests = [
         {"seed": 1, "steps": 5},
         {"seed": 2, "steps": 5},
@@ -117,8 +120,12 @@ def pipe_state():
 def test_a_plain_network_computes_it_in_each_call():
     plain = FluxPipeline.from_pretrained("tiny")
     (job,) = jobs_of(plain, {"seed": 1, "steps": 2})
-    advance([job], plain.transformer)
-    assert job.rows()[0].modulation is None
+    first = next(m for m in plain.transformer.modules() if isinstance(m, Modulation))
+    found = []
+    first.lin.register_forward_hook(lambda _, args, __: found.append(len(args[0])))
+    for evaluations in (1, 2):
+        advance([job], plain.transformer)
+        assert found == [1] * evaluations
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +138,22 @@ def test_a_pipeline_whose_weights_are_stored(folder, keep):
     """Encoders and transformer alike: the picture of the plain weights."""
     load = FluxPipeline.from_pretrained
     plain, stored = load(folder), load(folder, keep=keep)
-    assert stored.transformer.stores_modulation
+    assert modulation_is_stored(stored.transformer)
     fields = {"seed": 3, "steps": 3, "width": 64, "height": 64}
     drawn, expected = (
         finish(jobs_of(each, fields), each.transformer)[0] for each in (stored, plain)
     )
     assert (drawn - expected).abs().max() < 1e-5
+
+
+def test_numbers_are_gone_with_the_jobs_that_wanted_them(pipe):
+    cache = modulation_cache.modulation_cache(pipe.transformer)
+    jobs = jobs_of(pipe, {"seed": 1, "steps": 3}, {"seed": 2, "steps": 3, "guidance": 1.0})
+    advance(jobs, pipe.transformer)
+    assert len(cache._numbers) == 6
+    jobs.pop()
+    gc.collect()
+    assert len(cache._numbers) == 3
+    jobs.pop()
+    gc.collect()
+    assert len(cache._numbers) == 0
