@@ -74,6 +74,14 @@ class OverloadedError(Flux1Error):
         self.retry_after = retry_after
 
 
+class QuotaError(Flux1Error):
+    """A caller would use more than it may. `retry_after` in seconds; None: not before tomorrow."""
+
+    def __init__(self, message: str, code: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code, self.retry_after = code, retry_after
+
+
 class CancelledError(Flux1Error):
     """Whoever asked for the picture does not want it any more, or the service is stopping."""
 

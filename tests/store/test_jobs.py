@@ -30,7 +30,8 @@ def test_what_is_accepted_is_there_word_for_word(database, jobs, account, clock)
     assert is_new
     assert jobs.get(new.id) == job
     kept = asdict(job)
-    assert {**asdict(new), **kept} == kept | {"webhook_secret": "whsec"}
+    unseen = {"webhook_secret": "whsec", "images": 1, "pixels": 0}
+    assert {**asdict(new), **kept} == kept | unseen
     assert (job.status, job.created, job.started, job.finished) == (
         "queued",
         clock.time,

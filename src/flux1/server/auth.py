@@ -12,8 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from flux1.server.limits import Limits
 from flux1.server.parts import Parts, parts_of
 from flux1.server.problems import Problem, unauthorised
+from flux1.settings import ServerSettings
 from flux1.store.accounts import Account
 from flux1.store.keys import SCOPES, Key
+from flux1.store.quotas import Quota
 
 _bearer = HTTPBearer(auto_error=False, description="An API key of the dashboard.")
 _x_key = APIKeyHeader(name="x-key", auto_error=False, description="The same key, as BFL sends it.")
@@ -27,15 +29,10 @@ class Caller:
     key: Key | None
     limits: Limits
 
-    @property
-    def id(self) -> str:
-        """What rates and concurrency are counted by."""
-        return self.account.id if self.key is None else self.key.id
-
-    @property
-    def counted_as(self) -> tuple[str, ...]:
-        """Whose open requests and pictures its own are."""
-        return (self.account.id,) if self.key is None else (self.account.id, self.key.id)
+    def quotas(self, settings: ServerSettings) -> list[Quota]:
+        """What it uses: of its account's quota, since keys can be made at will, and its key's."""
+        account = Limits.of(settings, None).quota()
+        return [account] if self.key is None else [account, self.limits.quota(self.key)]
 
     def may(self, scope: str) -> bool:
         return self.key is None or scope in self.key.scopes

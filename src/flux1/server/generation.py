@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -18,10 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from flux1.errors import BlockedError, CancelledError, EngineError, Flux1Error, StoreError
 from flux1.events import Failed, Finished, OrderEvent, Preview, Queued, Started
 from flux1.request import Order
-from flux1.server.allowance import Allowance
 from flux1.server.ask import Arrival, Ask, ask_of, new_job
 from flux1.server.auth import Caller
 from flux1.server.failures import may_repeat, status_of
+from flux1.server.limits import Limits, Rates
 from flux1.server.metrics import Metrics
 from flux1.server.open_job import Ended, OpenJob
 from flux1.server.parts import Parts
@@ -44,8 +45,9 @@ class Generation:
         """`wake_courier` is called when a webhook may wait."""
         self.parts, self.metrics = parts, metrics
         self._wake_courier = wake_courier
-        self._allowance, self._files = Allowance(parts), PictureFiles(parts)
+        self._rates, self._files = Rates(), PictureFiles(parts)
         self._open: dict[str, OpenJob] = {}
+        self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -57,25 +59,24 @@ class Generation:
         if self._closing:
             raise Problem(503, "the server is stopping", "shutting_down", "server_error",
                           retry_after=5)  # fmt: skip
-        jobs = self.parts.store.jobs
-        if arrival.idempotency_key is not None:
-            asked = (caller.account.id, arrival.idempotency_key)
-            known = await run_in_threadpool(jobs.under_key, *asked)
+        if arrival.idempotency_key is None:
+            return await self._accept(ask, caller, arrival)
+        # two that come at once: the second finds the first one's row, and its work
+        asked = (caller.account.id, arrival.idempotency_key)
+        lock = self._keys.setdefault(asked, asyncio.Lock())
+        async with lock:
+            known = await run_in_threadpool(self.parts.store.jobs.under_key, *asked)
             if known is not None:
                 return await self._known(known, arrival)
+            return await self._accept(ask, caller, arrival)
+
+    async def _accept(self, ask: Ask, caller: Caller, arrival: Arrival) -> OpenJob | StoredJob:
         verdict = await self._files.look_over(ask)
-        new = new_job(ask, caller, arrival, verdict)
-        await self._allowance.open(ask, caller)
-        try:
-            job, fresh = await run_in_threadpool(jobs.accept, new)
-        except BaseException:
-            self._allowance.close(ask, caller.counted_as)
-            raise
+        new, quotas = new_job(ask, caller, arrival, verdict), caller.quotas(self.parts.settings)
+        job, fresh = await run_in_threadpool(self.parts.store.jobs.accept, new, quotas)
         if not fresh:
-            self._allowance.close(ask, caller.counted_as)
             return await self._known(job, arrival)
-        trace = self.parts.tracing.job(job)
-        opened = OpenJob(ask, job, caller.account.weight, caller.counted_as, trace)
+        opened = OpenJob(ask, job, caller.account.weight, self.parts.tracing.job(job))
         self._open[job.id] = opened
         if verdict.blocked:
             error = BlockedError(
@@ -88,7 +89,11 @@ class Generation:
 
     def hit(self, caller: Caller) -> dict[str, str]:
         """Count a request of a key and of its account; the rate-limit headers (Problem 429)."""
-        return self._allowance.hit(caller)
+        most = Limits.of(self.parts.settings, None).requests_per_minute
+        headers = self._rates.hit(caller.account.id, most)
+        if caller.key is None:
+            return headers
+        return self._rates.hit(caller.key.id, caller.limits.requests_per_minute)
 
     async def _known(self, job: StoredJob, arrival: Arrival) -> OpenJob | StoredJob:
         """What an idempotency key stands for: the same request, open or ended."""
@@ -100,9 +105,13 @@ class Generation:
                 "idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        # it may have begun, or ended, since its row was read
+        if job.id in self._open:
+            return self._open[job.id]
+        # it has ended here, so its row is written: perhaps since it was read
         latest = await run_in_threadpool(self.parts.store.jobs.get, job.id)
-        return self._open.get(job.id) or latest or job
+        if latest is not None and latest.finished is None:
+            raise Problem(409, f"{job.id} is open and not drawn here", "still_open", retry_after=2)
+        return latest or job
 
     async def _submit(
         self, opened: OpenJob, deadline: float | None, promised: bool = False
@@ -169,10 +178,8 @@ class Generation:
                 self.parts.store.jobs.fail, job.id, "failed", "interrupted", message
             )
             return
-        counted_as = tuple(name for name in (job.account_id, job.key_id) if name is not None)
-        self._allowance.resume(ask, counted_as)
         weight = 1.0 if account is None else account.weight
-        opened = OpenJob(ask, job, weight, counted_as, self.parts.tracing.job(job))
+        opened = OpenJob(ask, job, weight, self.parts.tracing.job(job))
         self._open[job.id] = opened
         with contextlib.suppress(Flux1Error):
             await self._submit(opened, None, promised=True)
@@ -240,7 +247,6 @@ class Generation:
             log.exception("how a request ended could not be written", job=job.id)
             error = StoreError(f"the result could not be written: {failure}")
         del self._open[job.id]
-        self._allowance.close(opened.ask, opened.counted_as)
         ended = Ended(job, error)
         opened.ended.set_result(ended)
         opened.tell(ended)
@@ -264,7 +270,7 @@ class Generation:
         elif not self._parked(opened, error):
             jobs.fail(
                 job_id, status_of(error), error.code, str(error), opened.verdicts,
-                may_repeat=may_repeat(error), delivered=kept if opened.streams else (),
+                may_repeat=may_repeat(error), delivered=len(opened.shown),
             )  # fmt: skip
         if error is not None:
             self._files.drop(kept)

@@ -40,18 +40,16 @@ class OpenJob:
         ask: Ask,
         job: StoredJob,
         weight: float,
-        counted_as: tuple[str, ...],
         trace: JobTrace,
     ) -> None:
-        self.ask, self.job, self.weight, self.counted_as = ask, job, weight, counted_as
-        self.trace = trace
+        self.ask, self.job, self.weight, self.trace = ask, job, weight, trace
         self.kept: dict[int, Kept] = {}
         self.verdicts: dict[str, Any] = dict(job.safety)
         self.begun = time.perf_counter()
         self.started: float | None = None
         self.submitted = False  # the engine has taken it in
         self.ending = False  # somebody is writing how it ends
-        self.streams = False  # a client has each picture as soon as it is kept
+        self.shown: set[int] = set()  # pictures of which a client has seen a preview, or all
         self.unwanted = False  # somebody cancelled it
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._told: list[Told] = []
@@ -62,13 +60,21 @@ class OpenJob:
             self._told.append(what)
         for watcher in self._watchers:
             watcher.put_nowait(what)
+        if self._watchers:
+            self._show(what)
+
+    def _show(self, what: Told) -> None:
+        if isinstance(what, Preview):
+            self.shown.add(what.image)
+        elif isinstance(what, Kept):
+            self.shown.add(what.picture.index)
 
     async def watch(self) -> AsyncIterator[Told]:
         """Everything told so far (but old previews), then what comes, until Ended."""
-        self.streams = True
         queue: asyncio.Queue[Told] = asyncio.Queue()
         for what in self._told:
             queue.put_nowait(what)
+            self._show(what)
         self._watchers.add(queue)
         try:
             while True:

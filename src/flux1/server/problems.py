@@ -25,6 +25,7 @@ from flux1.errors import (
     KeyRefusedError,
     OutputError,
     OverloadedError,
+    QuotaError,
     RequestError,
     UnknownModelError,
 )
@@ -97,6 +98,9 @@ def problem_of(error: Flux1Error) -> Problem:
             return Problem(400, text, error.code, "image_generation_user_error", param=error.stage)
         case OutputError():
             return Problem(400, message, "invalid_value", param="output_format")
+        case QuotaError():
+            kind = "insufficient_quota" if error.retry_after is None else "rate_limit_error"
+            return Problem(429, message, error.code, kind, retry_after=error.retry_after)
         case OverloadedError():
             kind = "service_unavailable_error"
             return Problem(503, message, error.code, kind, retry_after=error.retry_after)

@@ -10,19 +10,18 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import ipaddress
-import socket
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import structlog
 from standardwebhooks import Webhook
 from starlette.concurrency import run_in_threadpool
 
-from flux1.errors import RequestError, StoreError
+from flux1.errors import StoreError
+from flux1.server.targets import check_target
 from flux1.store.jobs import StoredJob
 from flux1.store.open import Store
 from flux1.store.webhooks import Delivery
@@ -31,41 +30,7 @@ log = structlog.get_logger("flux1.server")
 # After each failed attempt; then it is given up and stays in the log.
 RETRY_AFTER = tuple(timedelta(seconds=s) for s in (5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600))
 TIMEOUT_S = 15.0
-AT_ONCE = 16
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-async def check_target(url: str, private_allowed: bool) -> str:
-    """The network address behind a URL that this server may call for a client (RequestError for
-    any other). Whoever calls it must call this address: a name may mean another one later."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if parts.scheme not in ("http", "https") or not host:
-            raise ValueError
-    except ValueError:
-        raise RequestError(
-            "webhook_url", f"{url[:100]!r} is not an http or https address"
-        ) from None
-    port = port or (443 if parts.scheme == "https" else 80)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise RequestError("webhook_url", f"{host[:100]!r} cannot be resolved") from None
-    places = [str(place[0]).partition("%")[0] for *_, place in found]
-    if not private_allowed and not all(map(_outside, places)):
-        raise RequestError(
-            "webhook_url",
-            f"{host[:100]!r} is inside this server's network; the operator can allow that "
-            "with FLUX1_PRIVATE_WEBHOOKS=true",
-        )
-    return places[0]
-
-
-def _outside(place: str) -> bool:
-    address = ipaddress.ip_address(place)
-    translated = address.version == 6 and address in _NAT64
-    return address.is_global and not address.is_multicast and not translated
+AT_ONCE, FOR_ONE = 64, 4  # messages under way: everybody's, and those of one account or to one host
 
 
 def signatures(delivery_id: str, body: bytes, secret: str, now: datetime) -> dict[str, str]:
@@ -95,14 +60,14 @@ class Courier:
     ) -> None:
         self._store, self._private_allowed, self._message = store, private_allowed, message
         self._wake = asyncio.Event()
-        self._under_way: set[str] = set()
+        self._under_way: dict[str, Delivery] = {}
 
     def wake(self) -> None:
         """Something may wait."""
         self._wake.set()
 
     async def run(self, pause_s: float = 2.0) -> None:
-        """Deliver until cancelled. One slow receiver holds up nobody else."""
+        """Deliver until cancelled. Slow receivers, however many, hold up their own account."""
         client = httpx2.AsyncClient(
             timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, verify=True
         )
@@ -110,19 +75,30 @@ class Courier:
             while True:
                 self._wake.clear()
                 for delivery in await self._due():
-                    self._under_way.add(delivery.id)
+                    self._under_way[delivery.id] = delivery
                     tasks.create_task(self._deliver(client, delivery))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), pause_s)
 
     async def _due(self) -> list[Delivery]:
-        free = AT_ONCE - len(self._under_way)
+        """What may go out now: a few of each account and to each host."""
+        accounts = Counter(one.account_id for one in self._under_way.values())
+        hosts = Counter(one.host for one in self._under_way.values())
+        full = [account for account, count in accounts.items() if count >= FOR_ONE]
+        find, now = self._store.deliveries.due, datetime.now(UTC)
         try:
-            due = await run_in_threadpool(self._store.deliveries.due, datetime.now(UTC), AT_ONCE)
+            due = await run_in_threadpool(find, now, 4 * AT_ONCE, FOR_ONE, full, self._under_way)
         except StoreError:
             log.exception("waiting webhooks could not be read")
             return []
-        return [one for one in due if one.id not in self._under_way][:free]
+        chosen: list[Delivery] = []
+        for one in due:
+            fits = max(accounts[one.account_id], hosts[one.host]) < FOR_ONE
+            if fits and len(self._under_way) + len(chosen) < AT_ONCE:
+                accounts[one.account_id] += 1
+                hosts[one.host] += 1
+                chosen.append(one)
+        return chosen
 
     async def _deliver(self, client: httpx2.AsyncClient, delivery: Delivery) -> None:
         now, status, error = datetime.now(UTC), None, None
@@ -140,12 +116,11 @@ class Courier:
         try:
             record = self._store.deliveries.record
             await run_in_threadpool(record, delivery.id, status, error, again)
+            self.wake()  # for whoever waits for its place
         except StoreError:
             log.exception("a webhook's attempt could not be noted", delivery=delivery.id)
         finally:
-            self._under_way.discard(delivery.id)
-            if error is None:
-                self.wake()
+            del self._under_way[delivery.id]
 
     async def _post(self, client: httpx2.AsyncClient, delivery: Delivery, now: datetime) -> int:
         """Send a message to the address that was checked; the status of the answer, whose body is

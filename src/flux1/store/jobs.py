@@ -6,16 +6,15 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, func, literal, or_, select, tuple_
-from sqlalchemy.exc import IntegrityError
 
 from flux1.errors import RequestError
 from flux1.store.database import Database, new_id
+from flux1.store.quotas import OPEN, Quota, check_quota
 from flux1.store.tables import DELIVERIES, JOBS, PICTURES, USAGE, Text
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "blocked"]
 FailedStatus = Literal["failed", "cancelled", "blocked"]
 LONGEST_IDEMPOTENCY_KEY = 255
-_OPEN = ("queued", "running")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,8 @@ class NewJob:
     """What is known of a request when it is accepted.
 
     `asked_model` is the client's name for `model`. `parameters` is enough to draw it again,
-    `output` how it is to be answered. `body_hash` tells whether a repeated idempotency key comes
+    `output` how it is to be answered. `images` and `pixels` (of all images) count against quotas
+    while it is open. `body_hash` tells whether a repeated idempotency key comes
     with the same request.
     """
 
@@ -75,6 +75,8 @@ class NewJob:
     webhook_url: str | None = None
     webhook_secret: str | None = field(default=None, repr=False)
     safety: dict[str, Any] = field(default_factory=dict)
+    images: int = 1
+    pixels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,33 +122,34 @@ class Jobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def accept(self, new: NewJob) -> tuple[StoredJob, bool]:
+    def accept(self, new: NewJob, quotas: Sequence[Quota] = ()) -> tuple[StoredJob, bool]:
         """The row of a request, and whether it is new.
 
         A second one with the account's same idempotency key gets the first one's row and False,
-        also when both come at once. RequestError if that key is too long.
+        also when both come at once. RequestError if that key is too long, QuotaError if a new one
+        is more than `quotas` allow.
         """
         key = new.idempotency_key
         if key is not None and len(key) > LONGEST_IDEMPOTENCY_KEY:
             bound = f"at most {LONGEST_IDEMPOTENCY_KEY}"
             raise RequestError("Idempotency-Key", f"has {len(key)} characters, {bound}")
-        start = {"status": "queued", "timings": {}, "created": self._database.now()}
-        try:
-            with self._database.begin() as connection:
+        now = self._database.now()
+        start = {"status": "queued", "timings": {}, "created": now}
+        # one after the other for each account: what is counted stays so until the row is there
+        with self._database.begin(lock=f"jobs of {new.account_id}") as connection:
+            id = connection.scalar(select(JOBS.c.id).where(*_under_key(new.account_id, key)))
+            fresh = id is None
+            if fresh:
+                for quota in quotas:
+                    check_quota(connection, quota, new.account_id, new.images, new.pixels, now)
                 connection.execute(JOBS.insert().values(vars(new) | start))
-        except IntegrityError:
-            if key is None:
-                raise
-            first = self.under_key(new.account_id, key)
-            # none: the first one failed in between, and freed the key
-            return (first, False) if first is not None else self.accept(new)
-        (job,) = self._jobs(select(*_JOB_COLUMNS).where(JOBS.c.id == new.id))
-        return job, True
+        (job,) = self._jobs(select(*_JOB_COLUMNS).where(JOBS.c.id == (id or new.id)))
+        return job, fresh
 
     def under_key(self, account_id: str, idempotency_key: str) -> StoredJob | None:
         """What an account's idempotency key stands for."""
-        same = (JOBS.c.account_id == account_id, JOBS.c.idempotency_key == idempotency_key)
-        return next(iter(self._jobs(select(*_JOB_COLUMNS).where(*same))), None)
+        same = select(*_JOB_COLUMNS).where(*_under_key(account_id, idempotency_key))
+        return next(iter(self._jobs(same)), None)
 
     def get(self, id: str, account_id: str | None = None) -> StoredJob | None:
         query = select(*_JOB_COLUMNS).where(JOBS.c.id == id)
@@ -183,7 +186,8 @@ class Jobs:
                 row = {f.name: getattr(picture, f.name) for f in fields(NewPicture)}
                 row |= {"job_id": id, "account_id": owner.account_id, "created": now}
                 connection.execute(PICTURES.insert().values(row))
-            _use(connection, id, pictures, now)
+            pixels = sum(picture.width * picture.height for picture in pictures)
+            _use(connection, id, len(pictures), pixels, now)
             _announce(connection, id, now)
         return True
 
@@ -196,12 +200,12 @@ class Jobs:
         safety: dict[str, Any] | None = None,
         *,
         may_repeat: bool = False,
-        delivered: Sequence[NewPicture] = (),
+        delivered: int = 0,
     ) -> bool:
         """It has ended without pictures; False, and nothing is written, if it had ended before.
 
-        `may_repeat` frees its idempotency key: asked again, it is tried again. `delivered` are
-        pictures that the client has already: they count as used.
+        `may_repeat` frees its idempotency key: asked again, it is tried again. `delivered` is of
+        how many pictures the client has seen something already: they count as used.
         """
         values: dict[str, object] = {
             "status": status,
@@ -216,13 +220,17 @@ class Jobs:
             if not _change_open(connection, id, finished=now, **values, **verdict):
                 return False
             if delivered:
-                _use(connection, id, delivered, now)
+                reserved = connection.execute(
+                    select(JOBS.c.images, JOBS.c.pixels).where(JOBS.c.id == id)
+                ).one()
+                each = reserved.pixels // max(1, reserved.images)
+                _use(connection, id, delivered, delivered * each, now)
             _announce(connection, id, now)
         return True
 
     def unfinished(self) -> list[StoredJob]:
         """The asynchronous ones that somebody still waits for, oldest first."""
-        query = select(*_JOB_COLUMNS).where(JOBS.c.asynchronous, JOBS.c.status.in_(_OPEN))
+        query = select(*_JOB_COLUMNS).where(JOBS.c.asynchronous, JOBS.c.status.in_(OPEN))
         return self._jobs(query.order_by(JOBS.c.created, JOBS.c.id))
 
     def abandon_synchronous(self) -> int:
@@ -234,7 +242,7 @@ class Jobs:
             "idempotency_key": None,
             "finished": self._database.now(),
         }
-        left = JOBS.update().where(~JOBS.c.asynchronous, JOBS.c.status.in_(_OPEN))
+        left = JOBS.update().where(~JOBS.c.asynchronous, JOBS.c.status.in_(OPEN))
         with self._database.begin() as connection:
             return connection.execute(left.values(values)).rowcount
 
@@ -347,14 +355,19 @@ class Jobs:
         return [StoredPicture(**row) for row in self._database.all(query)]
 
 
+def _under_key(account_id: str, idempotency_key: str | None) -> tuple[ColumnElement[bool], ...]:
+    """Of an account's rows, that of a key; none where there is no key."""
+    return (JOBS.c.account_id == account_id, JOBS.c.idempotency_key == (idempotency_key or ""))
+
+
 def _change_open(connection: Connection, id: str, **values: object) -> bool:
     """Change a job that has not ended. Whoever ends it first is the one who is told True."""
-    still = JOBS.update().where(JOBS.c.id == id, JOBS.c.status.in_(_OPEN))
+    still = JOBS.update().where(JOBS.c.id == id, JOBS.c.status.in_(OPEN))
     return connection.execute(still.values(values)).rowcount == 1
 
 
-def _use(connection: Connection, id: str, pictures: Sequence[NewPicture], now: datetime) -> None:
-    """Count pictures as used, once for each job."""
+def _use(connection: Connection, id: str, images: int, pixels: int, now: datetime) -> None:
+    """Count pictures of a job as used, once for each job."""
     owner = connection.execute(
         select(JOBS.c.account_id, JOBS.c.key_id).where(JOBS.c.id == id)
     ).one()
@@ -364,8 +377,8 @@ def _use(connection: Connection, id: str, pictures: Sequence[NewPicture], now: d
         "key_id": owner.key_id,
         "finished": now,
         "day": now.date(),
-        "images": len(pictures),
-        "pixels": sum(picture.width * picture.height for picture in pictures),
+        "images": images,
+        "pixels": pixels,
     }
     connection.execute(USAGE.insert().values(usage))
 

@@ -125,6 +125,8 @@ JOBS = Table(
     Column("error_message", Text),
     Column("webhook_url", Text),
     Column("webhook_secret", Text),
+    Column("images", Integer, nullable=False, server_default="0"),
+    Column("pixels", BigInteger, nullable=False, server_default="0"),
     Column("created", Moment, nullable=False),
     Column("started", Moment),
     Column("finished", Moment),

@@ -1,14 +1,16 @@
 """Webhook messages that wait, and a log of each attempt: retries survive a restart."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Select, func, select
 
 from flux1.store.database import Database, new_id
-from flux1.store.tables import ATTEMPTS, DELIVERIES
+from flux1.store.tables import ATTEMPTS, DELIVERIES, JOBS
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Delivery:
 
     id: str
     job_id: str
+    account_id: str
     url: str
     payload: str
     created: datetime
@@ -34,8 +37,16 @@ class Delivery:
     log: tuple[Attempt, ...]
 
     @property
+    def host(self) -> str:
+        """Who is called."""
+        return urlsplit(self.url).netloc.lower()
+
+    @property
     def attempts(self) -> int:
         return len(self.log)
+
+
+_DELIVERIES = select(DELIVERIES, JOBS.c.account_id).join_from(DELIVERIES, JOBS)
 
 
 class Deliveries:
@@ -50,10 +61,29 @@ class Deliveries:
             connection.execute(DELIVERIES.insert().values(row | {"next_attempt": now}))
         return id
 
-    def due(self, now: datetime, limit: int) -> list[Delivery]:
-        """Those to be tried by `now`, longest due first."""
-        query = select(DELIVERIES).where(DELIVERIES.c.next_attempt <= now)
-        return self._deliveries(query.order_by(DELIVERIES.c.next_attempt).limit(limit))
+    def due(
+        self,
+        now: datetime,
+        limit: int,
+        of_each: int | None = None,
+        without_accounts: Collection[str] = (),
+        without: Collection[str] = (),
+    ) -> list[Delivery]:
+        """Those to be tried by `now`: of each account the longest due first, at most `of_each`,
+        and everybody's first one before anybody's second."""
+        place = func.row_number().over(
+            partition_by=JOBS.c.account_id, order_by=(DELIVERIES.c.next_attempt, DELIVERIES.c.id)
+        )
+        waiting = (
+            _DELIVERIES.add_columns(place.label("place"))
+            .where(DELIVERIES.c.next_attempt <= now, DELIVERIES.c.id.not_in(list(without)))
+            .where(JOBS.c.account_id.not_in(list(without_accounts)))
+            .subquery()
+        )
+        query = select(*(column for column in waiting.c if column.name != "place"))
+        query = query.where(waiting.c.place <= (of_each or limit))
+        query = query.order_by(waiting.c.place, waiting.c.next_attempt).limit(limit)
+        return self._deliveries(query)
 
     def record(
         self, id: str, status_code: int | None, error: str | None, next_attempt: datetime | None
@@ -76,7 +106,7 @@ class Deliveries:
 
     def for_job(self, job_id: str) -> list[Delivery]:
         """All of a job, oldest first."""
-        query = select(DELIVERIES).where(DELIVERIES.c.job_id == job_id)
+        query = _DELIVERIES.where(DELIVERIES.c.job_id == job_id)
         return self._deliveries(query.order_by(DELIVERIES.c.created, DELIVERIES.c.id))
 
     def _deliveries(self, query: Select[Any]) -> list[Delivery]:

@@ -17,7 +17,7 @@ from flux1.server.links import address, signed_link
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope
 from flux1.server.routes.images import PROBLEMS, IdempotencyKey, arrival
-from flux1.server.webhooks import check_target
+from flux1.server.targets import check_target
 from flux1.store.jobs import StoredJob
 
 
