@@ -96,11 +96,12 @@ def empty(service, tmp_path) -> Parts:
     return replace(parts, settings=settings, store=open_store(settings))
 
 
-def with_settings(parts: Parts, **changes) -> Visitor:
+def with_settings(parts: Parts, client=("testclient", 50_000), **changes) -> Visitor:
     """Somebody at a service that was started with other settings."""
     settings = parts.settings.model_copy(update=changes)
     app = create_app(replace(parts, settings=settings))
-    return Visitor(TestClient(app, base_url=changes.get("public_url") or "http://testserver"))
+    base_url = changes.get("public_url") or "http://testserver"
+    return Visitor(TestClient(app, base_url=base_url, client=client))
 
 
 # sign up, in and out
@@ -200,6 +201,8 @@ def test_passwords_can_be_tried_only_so_often(empty):
     assert 'value=" A@example.com"' in answer.text
     other = empty.store.accounts.register("b@example.com", PASSWORD)
     visitor.sign_in(other.email)
+    elsewhere = with_settings(empty, client=("192.0.2.1", 50_000))
+    elsewhere.sign_in("a@example.com")  # whoever tried has locked out nobody but themselves
 
 
 def test_the_cookies_are_out_of_reach_of_scripts_and_other_sites(empty):

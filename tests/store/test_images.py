@@ -151,3 +151,38 @@ def test_nonsense_in_a_link_is_refused(odd):
     assert not LinkSigner(SECRET).check("img_1", odd, sig, NOW)
     assert not LinkSigner(SECRET).check("img_1", exp, odd, NOW)
     assert not LinkSigner(SECRET).check(odd, exp, sig, NOW)
+
+
+def test_files_of_a_folder_are_their_owner_s_alone_and_many_folders_share_them(tmp_path):
+    pictures = Pictures.open(tmp_path / "pictures")
+    for number in range(64):
+        pictures.put(f"img_{number:024x}_0", b"x", "image/png")
+    made = list((tmp_path / "pictures").rglob("*"))
+    modes = {path.stat().st_mode & 0o777 for path in made if path.is_file()}
+    assert modes == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in made if path.is_dir()} == {0o700}
+    assert (tmp_path / "pictures").stat().st_mode & 0o777 == 0o700
+    assert len({path.parent for path in made if path.is_file()}) > 32
+
+
+def test_a_picture_is_found_where_it_lay_before(tmp_path):
+    pictures = Pictures.open(tmp_path)
+    (tmp_path / "_0").mkdir()
+    (tmp_path / "_0" / "img_a_0.png").write_bytes(b"old")
+    assert pictures.get("img_a_0", "image/png") == b"old"
+    pictures.delete("img_a_0", "image/png")
+    assert pictures.get("img_a_0", "image/png") is None
+
+
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path):
+    """Here the system lets no file grow further, which says the same to whoever writes."""
+    resource = pytest.importorskip("resource")
+    pictures = Pictures.open(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StoreError, match="too large"):
+            pictures.put("img_1", bytes(200_000), "image/png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

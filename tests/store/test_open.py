@@ -55,3 +55,27 @@ def test_a_data_folder_that_cannot_be_is_refused_in_one_line(tmp_path):
     with pytest.raises(StoreError, match=r"^data .*: ") as refused:
         open_store(ServerSettings(data=tmp_path / "data"))
     assert "\n" not in str(refused.value)
+
+
+def test_erased_words_are_in_no_file_any_more(tmp_path):
+    store = open_store(ServerSettings(data=tmp_path))
+    account = store.accounts.register("ada@example.org", "a good password")
+    words = "a very secret fox " * 500
+    parameters = {"negative_prompt": words, "prompt": words}
+    for number in range(3):
+        store.jobs.accept(new_job(account.id, f"req_{number}", prompt=words, parameters=parameters))
+        store.jobs.fail(f"req_{number}", "failed", "engine_failed", words)
+    assert any(b"secret fox" in path.read_bytes() for path in tmp_path.glob("flux1.db*"))
+    for number in range(3):
+        store.jobs.erase(f"req_{number}", account.id)
+    assert not any(b"secret fox" in path.read_bytes() for path in tmp_path.glob("flux1.db*"))
+    store.close()
+
+
+def test_what_is_wrong_with_it_is_said_without_saying_where_it_is(tmp_path, monkeypatch):
+    store = open_store(ServerSettings(data=tmp_path))
+    assert store.troubles() == []
+    monkeypatch.setattr("flux1.store.open.LEAST_FREE_BYTES", 2**60)
+    (trouble,) = store.troubles()
+    assert trouble.endswith("MiB are left on the disk")
+    store.close()

@@ -132,6 +132,7 @@ def join(
 
     tracing = open_tracing(settings.traces_url)
     store = open_store(settings)
+    store.pictures.check()
     if place.memory is not None and len(models) > 1:
         raise RequestError(
             "memory", f"{place.memory} is for one model; serve {models[1]} by a process of its own"

@@ -21,6 +21,7 @@ from flux1.errors import Flux1Error
 from flux1.server import bfl, problems
 from flux1.server.bodies import Bodies
 from flux1.server.generation import Generation
+from flux1.server.health import Health
 from flux1.server.links import signed_path
 from flux1.server.metrics import Metrics
 from flux1.server.parts import Parts
@@ -57,6 +58,7 @@ def create_app(parts: Parts) -> FastAPI:
         courier = Courier(parts.store, private, lambda job: _message(parts, job))
         generation = Generation(parts, metrics, courier.wake)
         app.state.generation, app.state.metrics = generation, metrics
+        app.state.health = Health(parts)
         app.state.verifying = CapacityLimiter(VERIFIED_AT_ONCE)
         resumed = await generation.resume()
         if resumed:

@@ -91,7 +91,7 @@ def new_job(ask: Ask, caller: Caller, arrival: Arrival, verdict: Verdict) -> New
         webhook_url=ask.webhook_url,
         webhook_secret=ask.webhook_secret,
         images=ask.request.num_images,
-        pixels=ask.request.num_images * ask.request.width * ask.request.height,
+        pixels=round(ask.megapixels * 1e6),
     )
 
 

@@ -21,16 +21,24 @@ from flux1.events import Failed, Finished, OrderEvent, Preview, Queued, Started
 from flux1.request import Order
 from flux1.server.ask import Arrival, Ask, ask_of, new_job
 from flux1.server.auth import Caller
-from flux1.server.failures import may_repeat, status_of
+from flux1.server.failures import may_repeat, message_of, status_of
 from flux1.server.limits import Limits, Rates
 from flux1.server.metrics import Metrics
-from flux1.server.open_job import Ended, OpenJob
+from flux1.server.open_job import Ended, Kept, OpenJob
 from flux1.server.parts import Parts
 from flux1.server.picture_files import PictureFiles
 from flux1.server.problems import Problem
 from flux1.store.jobs import StoredJob
 
 log = structlog.get_logger("flux1.server")
+PAUSES_S = (
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    *(20,) * 4_320,
+)  # between tries to write while the store is away: a day
 
 
 class Generation:
@@ -214,7 +222,7 @@ class Generation:
 
     async def _keep(self, opened: OpenJob, event: Finished) -> None:
         try:
-            kept = await self._files.keep(opened, event)
+            kept = await self._kept(opened, event)
         except Flux1Error as error:
             await self._end(opened, error)
             return
@@ -230,6 +238,19 @@ class Generation:
         if len(opened.kept) == opened.ask.request.num_images:
             await self._end(opened, None)
 
+    async def _kept(self, opened: OpenJob, event: Finished) -> Kept:
+        """A drawn picture, stored. Where nobody holds the line for it, it waits for a store that is
+        away."""
+        for pause_s in PAUSES_S:
+            try:
+                return await self._files.keep(opened, event)
+            except StoreError as error:
+                log.warning("a picture could not be stored", job=opened.job.id, error=str(error))
+                if self._closing or not opened.job.asynchronous:
+                    raise
+                await asyncio.sleep(pause_s)
+        return await self._files.keep(opened, event)
+
     # out
 
     async def _end(self, opened: OpenJob, error: Flux1Error | None) -> None:
@@ -239,17 +260,10 @@ class Generation:
         opened.ending = True
         if error is not None:
             self.parts.engine.cancel(opened.job.id)  # the order's other pictures
-        job = opened.job
-        try:
-            job, error = await run_in_threadpool(self._write_end, opened, error)
-        except Exception as failure:
-            # its row stays open: the next start draws it again, or says that it was lost
-            log.exception("how a request ended could not be written", job=job.id)
-            error = StoreError(f"the result could not be written: {failure}")
+        ended = await self._written(opened, error)
+        job, error = ended.job, ended.error
         del self._open[job.id]
-        ended = Ended(job, error)
-        opened.ended.set_result(ended)
-        opened.tell(ended)
+        opened.end(ended)
         opened.trace.ended(job, error)
         self._wake_courier()
         self.metrics.ended(job.model, job.status, opened.timings())
@@ -257,6 +271,24 @@ class Generation:
             "request ended", request_id=job.request_id, job=job.id, status=job.status,
             error=job.error_code, model=job.model, images=len(job.pictures), **opened.timings(),
         )  # fmt: skip
+
+    async def _written(self, opened: OpenJob, error: Flux1Error | None) -> Ended:
+        """The end, once it is in its row: that may take as long as the store is away. Whoever holds
+        the line is told at once that this one came to nothing."""
+        job = opened.job
+        for pause_s in PAUSES_S:
+            try:
+                return Ended(*await run_in_threadpool(self._write_end, opened, error))
+            except Exception as failure:
+                log.exception("how a request ended could not be written", job=job.id)
+                if self._closing or not isinstance(failure, StoreError):
+                    break
+            if not job.asynchronous:
+                error = error or StoreError("the result could not be written")
+                opened.end(Ended(job, error))
+            await asyncio.sleep(pause_s)
+        # its row stays open: the next start draws it again, or says that it was lost
+        return Ended(job, error or StoreError("the result could not be written"))
 
     def _write_end(
         self, opened: OpenJob, error: Flux1Error | None
@@ -269,7 +301,7 @@ class Generation:
                 error = CancelledError("the request was erased while it was drawn")
         elif not self._parked(opened, error):
             jobs.fail(
-                job_id, status_of(error), error.code, str(error), opened.verdicts,
+                job_id, status_of(error), error.code, message_of(error), opened.verdicts,
                 may_repeat=may_repeat(error), delivered=len(opened.shown),
             )  # fmt: skip
         if error is not None:

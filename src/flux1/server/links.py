@@ -1,6 +1,9 @@
 """Addresses that answers hold: pictures by signed links that expire."""
 
+import re
+import socket
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 from fastapi import Request
 
@@ -8,11 +11,33 @@ from flux1.server.parts import Parts, parts_of
 from flux1.store.images import SUFFIXES, LinkSigner
 from flux1.store.jobs import NewPicture
 
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
 
 def address(request: Request, path: str) -> str:
     """An absolute address of this server, as its operator or this caller knows it."""
     public = parts_of(request).settings.public_url
-    return (public or str(request.base_url)).rstrip("/") + path
+    return (public or _called(request)).rstrip("/") + path
+
+
+def _called(request: Request) -> str:
+    """The address that was called. Anybody can write any name into a Host header, so no name is
+    believed but this machine's own; an operator has `FLUX1_PUBLIC_URL` for others."""
+    scheme, host = request.scope["scheme"], request.headers.get("host", "")
+    if (found := _HOST.fullmatch(host)) and _is_own(found["name"]):
+        return f"{scheme}://{host}"
+    name, port = request.scope.get("server") or ("localhost", None)
+    name = f"[{name}]" if ":" in name else name
+    return f"{scheme}://{name}" + ("" if port is None else f":{port}")
+
+
+def _is_own(name: str) -> bool:
+    bare = name.strip("[]").lower()
+    try:
+        return bool(ip_address(bare))
+    except ValueError:
+        here = socket.gethostname().lower()
+        return bare in ("localhost", here, f"{here.partition('.')[0]}.local")
 
 
 def picture_path(picture: NewPicture) -> str:

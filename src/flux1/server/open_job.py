@@ -69,6 +69,12 @@ class OpenJob:
         elif isinstance(what, Kept):
             self.shown.add(what.picture.index)
 
+    def end(self, ended: Ended) -> None:
+        """Tell everybody that nothing more will happen; the first word is the last."""
+        if not self.ended.done():
+            self.ended.set_result(ended)
+            self.tell(ended)
+
     async def watch(self) -> AsyncIterator[Told]:
         """Everything told so far (but old previews), then what comes, until Ended."""
         queue: asyncio.Queue[Told] = asyncio.Queue()

@@ -27,8 +27,10 @@ from flux1.errors import (
     OverloadedError,
     QuotaError,
     RequestError,
+    StoreError,
     UnknownModelError,
 )
+from flux1.server.failures import message_of
 
 log = structlog.get_logger("flux1.server")
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -83,7 +85,7 @@ def _sayable(text: str) -> str:
 
 def problem_of(error: Flux1Error) -> Problem:
     """The answer to a failure that flux1 itself names."""
-    message = str(error)
+    message = message_of(error)
     match error:
         case RequestError():
             return Problem(400, message, "invalid_value", param=error.field)
@@ -101,6 +103,9 @@ def problem_of(error: Flux1Error) -> Problem:
         case QuotaError():
             kind = "insufficient_quota" if error.retry_after is None else "rate_limit_error"
             return Problem(429, message, error.code, kind, retry_after=error.retry_after)
+        case StoreError():
+            kind = "service_unavailable_error"
+            return Problem(503, message, error.code, kind, retry_after=5)
         case OverloadedError():
             kind = "service_unavailable_error"
             return Problem(503, message, error.code, kind, retry_after=error.retry_after)
@@ -131,7 +136,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Flux1Error)
     async def named(_: Request, failure: Flux1Error) -> JSONResponse:
         found = problem_of(failure)
-        if found.status == 500:
+        if found.status == 500 or isinstance(failure, StoreError):
             log.error("request failed", error=str(failure), code=failure.code)
         return found.answer()
 

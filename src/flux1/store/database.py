@@ -4,7 +4,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    literal,
     make_url,
     select,
 )
@@ -29,6 +30,11 @@ from flux1.errors import StoreError
 Clock = Callable[[], datetime]
 _BUSY_S = 30
 _POSTGRES = "postgresql+psycopg"
+# A server that has gone without a word is noticed: seconds, and milliseconds for what is sent.
+_POSTGRES_PATIENCE = {
+    "connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10,
+    "keepalives_interval": 5, "keepalives_count": 3,
+}  # fmt: skip
 
 
 def utc_now() -> datetime:
@@ -93,6 +99,18 @@ class Database:
         with self.read() as connection:
             return connection.execute(query).mappings().one_or_none()
 
+    def probe(self) -> None:
+        """StoreError if it does not answer."""
+        self.all(select(literal(1)))
+
+    def forget(self) -> None:
+        """Let nothing of what was overwritten stay in SQLite's log. If somebody reads just now,
+        the next call does it. PostgreSQL frees such rows by itself (autovacuum)."""
+        if self._writer.dialect.name != "sqlite":
+            return
+        with _translated(), closing(self._writer.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def upgrade(self) -> None:
         """Bring the tables to this version, in one transaction; others who start now wait.
 
@@ -141,7 +159,7 @@ def _engine(url: URL) -> Engine:
     sqlite = url.drivername == "sqlite"
     engine = create_engine(
         url,
-        connect_args={"timeout": _BUSY_S} if sqlite else {"connect_timeout": 10},
+        connect_args={"timeout": _BUSY_S} if sqlite else _POSTGRES_PATIENCE,
         pool_size=8,
         max_overflow=24,
         pool_pre_ping=not sqlite,
@@ -157,6 +175,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # BEGIN is said below, not by the driver
     _write_ahead(connection)
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
     # SQLite's own knows ASCII alone; a search should find 'Été' by 'été' here too
     connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)
 

@@ -1,11 +1,14 @@
 """The pictures' bytes, in a folder or in an object store; and the links that show one."""
 
+import hashlib
 import hmac
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -24,9 +27,11 @@ _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
 class Pictures:
     """Bytes by id. All methods raise StoreError if the place does not answer or refuses."""
 
-    def __init__(self, store: ObjectStore, place: str) -> None:
+    def __init__(self, store: ObjectStore, place: str, folder: Path | None = None) -> None:
+        """`folder` is where a local store keeps its files."""
         self._store = store
         self._place = place
+        self._folder = folder
 
     @classmethod
     def open(
@@ -39,11 +44,11 @@ class Pictures:
         """
         place = str(url_or_folder)
         with _translated(place):
+            scheme = urlsplit(place).scheme if "://" in place else "file"
             if isinstance(url_or_folder, Path) or "://" not in place:
-                return cls(LocalStore(Path(place).expanduser(), mkdir=True), place)
-            scheme = urlsplit(place).scheme
+                return cls._in_folder(Path(place).expanduser(), place)
             if scheme == "file":
-                return cls(LocalStore(Path(unquote(urlsplit(place).path)), mkdir=True), place)
+                return cls._in_folder(Path(unquote(urlsplit(place).path)), place)
             if scheme not in _REMOTE:
                 near = nearest(scheme, _REMOTE) or "; write a folder or s3://bucket/prefix"
                 raise StoreError(f"pictures {place}: {scheme!r} is not known{near}")
@@ -51,29 +56,47 @@ class Pictures:
             store = from_url(place, config=config, client_options=_CLIENT, retry_config=_RETRIES)
             return cls(store, place)
 
+    @classmethod
+    def _in_folder(cls, folder: Path, place: str) -> "Pictures":
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(LocalStore(folder), place, folder)
+
     def check(self) -> None:
         """Write and delete an empty object: what is wrong shows now and not with a picture."""
         with _translated(self._place):
             self._store.put("check", b"")
             self._store.delete("check")
 
+    def probe(self) -> None:
+        """Ask for what is not there: StoreError if the place does not answer."""
+        with _translated(self._place), suppress(FileNotFoundError):
+            self._store.head("check")
+        if self._folder is not None and not os.access(self._folder, os.W_OK | os.X_OK):
+            raise StoreError(f"pictures {self._place}: cannot be written")
+
     def put(self, picture_id: str, data: bytes, media_type: str) -> None:
         """Store a picture, whole or not at all; one of that id is replaced."""
+        path = _path(picture_id, media_type)
         with _translated(self._place):
-            self._store.put(_path(picture_id, media_type), data, use_multipart=False)
+            if self._folder is None:
+                self._store.put(path, data, use_multipart=False)
+            else:
+                _write_private(self._folder / path, data)
 
     def get(self, picture_id: str, media_type: str) -> bytes | None:
         """None if there is no such picture."""
         with _translated(self._place):
-            try:
-                return bytes(self._store.get(_path(picture_id, media_type)).bytes())
-            except FileNotFoundError:
-                return None
+            for path in _paths(picture_id, media_type):
+                with suppress(FileNotFoundError):
+                    return bytes(self._store.get(path).bytes())
+        return None
 
     def delete(self, picture_id: str, media_type: str) -> None:
         """Nothing happens if there is no such picture."""
-        with _translated(self._place), suppress(FileNotFoundError):
-            self._store.delete(_path(picture_id, media_type))
+        with _translated(self._place):
+            for path in _paths(picture_id, media_type):
+                with suppress(FileNotFoundError):
+                    self._store.delete(path)
 
 
 class LinkSigner:
@@ -100,13 +123,34 @@ class LinkSigner:
         return hmac.digest(self._key, message, "sha256").hex()
 
 
+def _write_private(target: Path, data: bytes) -> None:
+    """A file that its owner alone can read: whole, or not there at all, also on a full disk."""
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    beside = target.with_name(f".{target.name}-{token_hex(8)}")
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _paths(picture_id: str, media_type: str) -> tuple[str, str]:
+    """Where a picture lies, and where it lay before: by the end of its id, which is a number."""
+    path = _path(picture_id, media_type)
+    return path, f"{picture_id[-2:]}/{path.partition('/')[2]}"
+
+
 def _path(picture_id: str, media_type: str) -> str:
     if not _ID.fullmatch(picture_id):
         raise StoreError(f"picture id {picture_id!r}: is not 1 to 128 of a-z, 0-9, _ and -")
     if media_type not in SUFFIXES:
         raise StoreError(f"media type {media_type!r}: is not one of {', '.join(SUFFIXES)}")
-    # the last two characters are random: no folder grows long
-    return f"{picture_id[-2:]}/{picture_id}.{SUFFIXES[media_type]}"
+    shelf = hashlib.sha256(picture_id.encode()).hexdigest()[:2]  # no folder grows long
+    return f"{shelf}/{picture_id}.{SUFFIXES[media_type]}"
 
 
 @contextmanager

@@ -340,7 +340,9 @@ class Jobs:
             )
             _mark_erased(connection, PICTURES.c.job_id == job_id, now)
             ids = connection.scalars(select(PICTURES.c.id).where(PICTURES.c.job_id == job_id))
-            return tuple(ids)
+            erased = tuple(ids)
+        self._database.forget()
+        return erased
 
     def _jobs(self, query: Select[Any]) -> list[StoredJob]:
         rows = self._database.all(query)

@@ -1,6 +1,8 @@
 """Everything that is kept, opened as the settings say."""
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import URL
 
@@ -15,6 +17,8 @@ from flux1.store.secret import load_secret
 from flux1.store.usage import Usage
 from flux1.store.webhooks import Deliveries
 
+LEAST_FREE_BYTES = 64 * 2**20  # on the data folder's disk, for work to be taken
+
 
 @dataclass(frozen=True)
 class Store:
@@ -26,6 +30,22 @@ class Store:
     deliveries: Deliveries
     pictures: Pictures
     secret: str
+    folder: Path
+
+    def troubles(self) -> list[str]:
+        """What of it does not answer, or is full; nothing of where it is. Blocks."""
+        found = []
+        for what, probe in (
+            ("the database", self.database.probe), ("the pictures' place", self.pictures.probe),
+        ):  # fmt: skip
+            try:
+                probe()
+            except StoreError:
+                found.append(f"{what} does not answer")
+        free = shutil.disk_usage(self.folder).free
+        if free < LEAST_FREE_BYTES:
+            found.append(f"{free // 2**20} MiB are left on the disk")
+        return found
 
     def close(self) -> None:
         self.database.close()
@@ -55,4 +75,5 @@ def open_store(settings: ServerSettings) -> Store:
         deliveries=Deliveries(database),
         pictures=pictures,
         secret=secret,
+        folder=data,
     )

@@ -16,17 +16,9 @@ async def live() -> JSONResponse:
 
 @router.get("/health/ready")
 async def ready(request: Request) -> JSONResponse:
-    """New work would be done in time: the engine lives and its queue is not full."""
-    parts = parts_of(request)
-    status = parts.engine.status()
-    limit = parts.settings.max_waiting
-    reasons = []
-    if not status.alive:
-        reasons.append("the engine has stopped")
-    if status.waiting >= limit:
-        reasons.append(f"{status.waiting} pictures wait, {limit} may")
-    if status.seconds > parts.settings.max_wait_seconds:
-        reasons.append(f"new work would wait {status.seconds:.0f} s")
+    """New work would be done in time, and kept: engine, queue, database, pictures, disk."""
+    reasons = await request.app.state.health.reasons()
+    status = parts_of(request).engine.status()
     body = {
         "status": "not ready" if reasons else "ready",
         "reasons": reasons,

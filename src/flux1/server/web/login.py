@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import AccountError
+from flux1.server.connections import place_of
 from flux1.server.parts import parts_of
 from flux1.server.problems import Problem
 from flux1.server.web import sessions
@@ -66,7 +67,7 @@ async def log_in(request: Request) -> Response:
         )
     except AccountError as wrong:
         return await _show(request, "login.html", 422, _beside(wrong), **typed)
-    throttle.forget(known_as)
+    throttle.forget(_address(request), known_as)
     answer = RedirectResponse(sessions.inside(next), 303)
     await sessions.begin(request, answer, account)
     return answer
@@ -137,7 +138,7 @@ def _beside(wrong: AccountError) -> dict[str, str]:
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return place_of(request.client.host if request.client else "")
 
 
 async def _show(

@@ -24,12 +24,13 @@ class Throttle:
         self.hashing = CapacityLimiter(2)
 
     def log_in(self, address: str, email: str) -> int:
-        """Count an attempt. 0, or the minutes to wait."""
-        return self._hit(PER_EMAIL, f"email {email}") or self._hit(PER_ADDRESS, address)
+        """Count an attempt. 0, or the minutes to wait. An e-mail's are counted for each address by
+        itself: whoever tries another one's password locks out nobody else."""
+        return self._hit(PER_EMAIL, f"{address} {email}") or self._hit(PER_ADDRESS, address)
 
-    def forget(self, email: str) -> None:
+    def forget(self, address: str, email: str) -> None:
         """The right password was given."""
-        self._attempts.clear(PER_EMAIL, f"email {email}")
+        self._attempts.clear(PER_EMAIL, f"{address} {email}")
 
     def sign_up(self, address: str) -> int:
         """Count an attempt. 0, or the minutes to wait."""
