@@ -52,8 +52,8 @@ class Air:
 
     def lighting(self) -> Lighting:
         """The light on things."""
-        level = self.light.ambient * self.weather.dim
-        tint = rgb(self.light.things) * np.float32(0.4 + 0.6 * self.weather.dim)
+        dim = _dimmed(self.light, self.weather)
+        level, tint = self.light.ambient * dim, rgb(self.light.things) * np.float32(0.4 + 0.6 * dim)
         soft = 0.35 if self.hidden else 1.0
         side = "left" if self.sun_x < 0.4 else "right" if self.sun_x > 0.6 else "above"
         shade = mix(self.tint * rgb("#1c2238"), rgb("#05060c"), 0.4)
@@ -66,10 +66,15 @@ def _three(colour: Rgb) -> tuple[float, float, float]:
     return float(colour[0]), float(colour[1]), float(colour[2])
 
 
+def _dimmed(light: LightRow, weather: WeatherRow) -> float:
+    """What the weather leaves of the light; a dark hour has less light to lose."""
+    return float(weather.dim ** max(0.35, light.ambient))
+
+
 def make_air(rng: np.random.Generator, light: str, weather: str) -> Air:
     """The air of a light and a weather, its sky chosen and varied by `rng`."""
     lit, wet = LIGHTS[light], WEATHERS[weather]
-    dim = np.float32(wet.dim ** max(0.35, lit.ambient))  # a dark hour has less light to lose
+    dim = np.float32(_dimmed(lit, wet))
     clear = [varied(rng, rgb(code), 0.03) for code in choose(rng, lit.skies)]
     cloud = [mix(grey(c), rgb("#5d6f88") * grey(c) * 1.9, 0.5) * dim + 0.045 for c in clear]
     pale = mix(cloud[0], cloud[-1], 0.6)

@@ -40,7 +40,7 @@ def paint_room(sketch: Sketch) -> tuple[Ground, ...]:
 
 def indoors(sketch: Sketch, colour: Rgb) -> Rgb:
     """A surface's colour in the room: rooms are lit softly, even by night."""
-    return colour * mix(sketch.air.tint, rgb("#ffffff"), 0.25)
+    return colour * mix(sketch.air.tint, rgb("#ffffff"), 0.35)
 
 
 def _wall(sketch: Sketch, wall: Rgb, white: Rgb, line: float) -> None:

@@ -39,12 +39,12 @@ def _flake(rng: np.random.Generator) -> float:
 def _fog(canvas: Canvas, rng: np.random.Generator, light: Rgb) -> None:
     """Two or three soft banks, thickest low in the picture."""
     colour = rgb("#e8ecf0") * light
-    veil = np.clip(0.12 + 0.25 * canvas.y, 0, 1)[:, None] * np.ones_like(canvas.x)[None]
+    veil = np.clip(0.14 + 0.12 * canvas.y, 0, 1)[:, None] * np.ones_like(canvas.x)[None]
     for _ in range(3):
         at, deep = rng.uniform(0.45, 0.95), rng.uniform(0.06, 0.14)
         wave = at + 0.03 * np.sin(canvas.x * rng.uniform(3, 9) + rng.uniform(0, 6.283))
-        veil += 0.22 * np.exp(-(((canvas.y[:, None] - wave[None]) / deep) ** 2))
-    canvas.fill(np.clip(veil, 0, 0.62).astype(np.float32), colour)
+        veil += 0.16 * np.exp(-(((canvas.y[:, None] - wave[None]) / deep) ** 2))
+    canvas.fill(np.clip(veil, 0, 0.46).astype(np.float32), colour)
 
 
 @dataclass(frozen=True)
