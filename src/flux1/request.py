@@ -11,7 +11,7 @@ from flux1 import presets
 from flux1.errors import RequestError, nearest
 from flux1.flow import solvers
 from flux1.presets import Preset
-from flux1.variants import FluxText, Variant
+from flux1.variants import Variant
 
 if TYPE_CHECKING:
     from flux1.flow.guidance import Condition
@@ -209,7 +209,7 @@ def make_request(
 def _check_like(variant: Variant, like: str | None, solver: str) -> None:
     """Refuse a program's choices where they say nothing: a promise that could not be kept."""
     row = presets.find(like)
-    if row.text_at_least is not None and not isinstance(variant.text, FluxText):
+    if row.text_at_least is not None and variant.text.t5 is None:
         raise RequestError(
             "like", f"{row.id!r} sets the length of T5's text, and {variant.id} has no T5"
         )

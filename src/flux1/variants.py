@@ -37,21 +37,28 @@ DEV_NON_COMMERCIAL = Licence(
 )
 
 
-@dataclass(frozen=True)
-class FluxText:
-    """CLIP for the pooled vector, T5 for the sequence."""
-
-    clip: ClipConfig
-    t5: T5Config
-    max_tokens: int
+Encoder = Literal["clip", "t5", "bert"]
+EncoderConfig = ClipConfig | T5Config | BertConfig
 
 
 @dataclass(frozen=True)
-class SentenceText:
-    """One sentence encoder for both slots."""
+class Text:
+    """A model's text encoders, by their kind, and how many tokens of text its transformer reads:
+    FLUX.1's CLIP, for the pooled vector, and T5, for the sequence; or one sentence encoder for
+    both."""
 
-    bert: BertConfig
     max_tokens: int
+    clip: ClipConfig | None = None
+    t5: T5Config | None = None
+    bert: BertConfig | None = None
+
+    @property
+    def encoders(self) -> dict[Encoder, EncoderConfig]:
+        """Those that it has."""
+        every: dict[Encoder, EncoderConfig | None] = {
+            "clip": self.clip, "t5": self.t5, "bert": self.bert,
+        }  # fmt: skip
+        return {kind: config for kind, config in every.items() if config is not None}
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Variant:
     title: str
     transformer: TransformerConfig
     autoencoder: AutoencoderConfig
-    text: FluxText | SentenceText
+    text: Text
     defaults: Defaults
     licence: Licence
     weights: Literal["shipped", "local", "random"]
@@ -120,7 +127,7 @@ class Variant:
         return Tokens(rows * columns, request.preset.text_at_least or self.text.max_tokens)
 
 
-_FLUX_TEXT = FluxText(ClipConfig(), T5Config(), max_tokens=512)
+_FLUX_TEXT = Text(512, ClipConfig(), T5Config())
 _FLUX_DEFAULTS = Defaults(width=1024, height=1024, steps=28, guidance=3.5)
 
 FLUX_DEV = Variant(
@@ -152,7 +159,7 @@ FLUX_SCHNELL = Variant(
     title="FLUX.1 [schnell], 12 B, 1 to 4 steps",
     transformer=TransformerConfig(guidance_embed=False),
     autoencoder=AutoencoderConfig(),
-    text=FluxText(ClipConfig(), T5Config(), max_tokens=256),
+    text=Text(256, ClipConfig(), T5Config()),
     defaults=Defaults(width=1024, height=1024, steps=4, guidance=None),
     licence=APACHE,
     weights="local",
@@ -181,7 +188,7 @@ FLUX_MINI = Variant(
         scale_factor=0.79730275,
         shift_factor=-0.08645476,
     ),
-    text=SentenceText(BertConfig(max_positions=64), max_tokens=32),
+    text=Text(32, bert=BertConfig(max_positions=64)),
     defaults=Defaults(width=256, height=256, steps=28, guidance=3.5),
     licence=APACHE,
     weights="shipped",
@@ -220,9 +227,7 @@ TINY = Variant(
     autoencoder=AutoencoderConfig(
         channels=8, channel_mult=(1, 1, 2, 2), res_blocks=1, norm_groups=4
     ),
-    text=SentenceText(
-        BertConfig(hidden_size=32, intermediate_size=64, num_layers=1, num_heads=2), max_tokens=32
-    ),
+    text=Text(32, bert=BertConfig(hidden_size=32, intermediate_size=64, num_layers=1, num_heads=2)),
     defaults=Defaults(width=64, height=64, steps=4, guidance=3.5),
     licence=APACHE,
     weights="random",

@@ -20,7 +20,7 @@ from flux1.export.transformer import write_transformer
 from flux1.export.write import ALIGNMENT, DATA, write_graph
 from flux1.runtime.folder import INDEX, read_folder
 from flux1.runtime.text import Words
-from flux1.weights.load import transformers_tokenizer
+from flux1.weights.kinds.words import transformers_tokenizer
 from flux1.weights.upscaler import LICENCE
 from graphs import exported, networks, source
 

@@ -6,8 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flux1.model.autoencoder import AttnBlock, Autoencoder
 from flux1.model.config import AutoencoderConfig
+from flux1.weights.build import count
 from flux1.weights.kinds.autoencoder import AUTOENCODER, autoencoder_config
-from flux1.weights.load import count
 from synthetic import autoencoder_model
 
 

@@ -10,7 +10,7 @@ from transformers import BertModel
 
 from flux1.model.bert import BertText
 from flux1.model.config import BertConfig
-from flux1.weights.load import count
+from flux1.weights.build import count
 
 SMALL = BertConfig(
     vocab_size=50, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=4, max_positions=20

@@ -5,10 +5,10 @@ import torch
 
 from flux1.model.config import ClipConfig, T5Config
 from flux1.model.text import ClipText, T5Text
+from flux1.weights.build import count
 from flux1.weights.kinds.clip import clip_config, clip_name
 from flux1.weights.kinds.lines import renamed
 from flux1.weights.kinds.t5 import t5_config, t5_name
-from flux1.weights.load import count
 from synthetic import CLIP, T5, clip_model, t5_model
 
 END = CLIP["eos_token_id"]

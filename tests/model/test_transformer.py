@@ -8,9 +8,9 @@ from flux1.model.patches import image_ids, text_ids
 from flux1.model.rope import apply_rope
 from flux1.model.transformer import Transformer
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL
+from flux1.weights.build import count
 from flux1.weights.kinds.table import KINDS
 from flux1.weights.kinds.transformer import transformer_config
-from flux1.weights.load import count
 from synthetic import TRANSFORMER, transformer_model
 
 

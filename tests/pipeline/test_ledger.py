@@ -13,7 +13,7 @@ from flux1.model.patches import image_ids, text_ids
 from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
 from flux1.pipeline.ledger import call_flops, decode_flops, encode_flops, ledger_of
-from flux1.variants import FLUX_DEV, FLUX_MINI, TINY, FluxText
+from flux1.variants import FLUX_DEV, FLUX_MINI, TINY, Text
 from flux1.weights.sources import locate
 from synthetic import make_diffusers_folder
 
@@ -30,7 +30,7 @@ def numbers(network):
 
 
 def test_text_encoders_have_the_numbers_that_are_counted():
-    variant = replace(FLUX_DEV, text=FluxText(CLIP, T5, max_tokens=16))
+    variant = replace(FLUX_DEV, text=Text(16, CLIP, T5))
     for network, weights in zip((ClipText(CLIP), T5Text(T5)), ledger_of(variant).text, strict=True):
         assert (weights.matrices, weights.vocabulary, weights.rest) == numbers(network)
         linear = (m for m in network.modules() if isinstance(m, nn.Linear))
@@ -117,7 +117,7 @@ def test_a_decodes_work(variant):
 
 def test_encodings_work():
     network, ids = T5Text(T5), torch.zeros(1, 16, dtype=torch.int64)
-    text = FluxText(CLIP, T5, max_tokens=16)
+    text = Text(16, CLIP, T5)
     found = counted(lambda: network(ids))
     assert encode_flops(text, 16) == pytest.approx(found, rel=0.25)  # the scores are left out
     assert encode_flops(TINY.text, 16) == 0

@@ -19,13 +19,19 @@ from flux1.weights.sources import locate
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return load_model(locate(FLUX_MINI), torch.float32, torch.device("cpu")).text.tokenizer
+    return load_model(locate(FLUX_MINI), torch.float32, torch.device("cpu")).text["bert"].tokenizer
 
 
 @pytest.fixture
 def objective(tokenizer):
     return GroundingObjective(
-        random_text(TINY.text, 0).bert, tokenizer, SpriteLessons(), 16, 0, 32, code_weight=0.2
+        random_text(TINY.text, 0)["bert"].network,
+        tokenizer,
+        SpriteLessons(),
+        16,
+        0,
+        32,
+        code_weight=0.2,
     )
 
 

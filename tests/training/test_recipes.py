@@ -63,7 +63,7 @@ def recipe(tmp_path):
 @pytest.fixture
 def offline(monkeypatch):
     """The text encoder that a recipe would download: here one of the tiny variant's shape."""
-    parts = random_text(TINY.text, 0)
+    parts = random_text(TINY.text, 0)["bert"]
     monkeypatch.setattr(making, "fetch_sentence_model", lambda folder, config: parts)
 
 

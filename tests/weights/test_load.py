@@ -8,10 +8,12 @@ import torch
 from flux1.errors import WeightsError
 from flux1.variants import FLUX_DEV, FLUX_MINI, TINY
 from flux1.weights import load
+from flux1.weights.build import count
 from flux1.weights.files.safetensors import FileTensors, write_tensors
 from flux1.weights.kinds.autoencoder import AUTOENCODER
 from flux1.weights.kinds.transformer import TRANSFORMER
-from flux1.weights.load import FluxTextParts, load_model, load_network
+from flux1.weights.kinds.words import load_tokenizer
+from flux1.weights.load import load_model, load_network
 from flux1.weights.save import save_bfl
 from flux1.weights.sources import locate
 from synthetic import autoencoder_model, clip_model, make_diffusers_folder, t5_model
@@ -46,26 +48,29 @@ def test_every_number_arrives(model):
 @torch.no_grad()
 def test_text_of_the_folder_equals_transformers(model):
     text = model.text
-    assert isinstance(text, FluxTextParts)
     prompts = ["a red fox", "A House, by the sea!"]
-    clip_ids = text.clip_tokenizer(
-        prompts, padding="max_length", max_length=77, return_tensors="pt"
-    ).input_ids
-    end = text.clip_tokenizer.eos_token_id
+    clip_ids = (
+        text["clip"]
+        .tokenizer(prompts, padding="max_length", max_length=77, return_tensors="pt")
+        .input_ids
+    )
+    end = text["clip"].tokenizer.eos_token_id
     assert clip_ids.shape == (2, 77)
     assert (clip_ids[:, -1] == end).all()
     expected = clip_model()(input_ids=clip_ids)
     first = (clip_ids == end).int().argmax(dim=1)
     assert len(set(first.tolist())) == 2
     at_first = expected.last_hidden_state[torch.arange(2), first]
-    assert (text.clip(clip_ids) - at_first).abs().max() < 1e-6
+    assert (text["clip"].network(clip_ids) - at_first).abs().max() < 1e-6
 
-    t5_ids = text.t5_tokenizer(
-        prompts, padding="max_length", max_length=64, return_tensors="pt"
-    ).input_ids
+    t5_ids = (
+        text["t5"]
+        .tokenizer(prompts, padding="max_length", max_length=64, return_tensors="pt")
+        .input_ids
+    )
     assert (t5_ids[:, -1] == 0).all()
     expected = t5_model()(input_ids=t5_ids, attention_mask=torch.ones_like(t5_ids))
-    assert (text.t5(t5_ids) - expected.last_hidden_state).abs().max() < 1e-6
+    assert (text["t5"].network(t5_ids) - expected.last_hidden_state).abs().max() < 1e-6
 
 
 def test_networks_are_ready_to_draw(model):
@@ -73,7 +78,7 @@ def test_networks_are_ready_to_draw(model):
         assert not network.training
         assert not any(p.requires_grad or p.is_meta for p in network.parameters())
         assert not any(b.is_meta for b in network.buffers())
-    t5 = model.text.t5.t5
+    t5 = model.text["t5"].network.t5
     assert t5.shared.weight is t5.encoder.embed_tokens.weight  # tied, so held once
 
 
@@ -157,7 +162,7 @@ class TestFaults:
     def test_tokenizer_that_is_none(self, tmp_path):
         (tmp_path / "tokenizer.json").write_text("{}")
         with pytest.raises(WeightsError, match=r"tokenizer\.json: not a tokenizer"):
-            load.load_tokenizer(tmp_path / "tokenizer.json")
+            load_tokenizer(tmp_path / "tokenizer.json")
 
 
 class TestRandom:
@@ -186,26 +191,26 @@ class TestRandom:
 
     @torch.no_grad()
     def test_text_depends_on_the_words(self):
-        text = load.load_text(locate(TINY))
+        text = load.load_text(locate(TINY))["bert"]
         encodings = text.tokenizer.encode_batch(["a fox", "a cat"])
         assert [encoding.tokens[0] for encoding in encodings] == ["[CLS]", "[CLS]"]
         ids = torch.tensor([encoding.ids for encoding in encodings])
-        features = text.bert(ids, torch.ones_like(ids, dtype=torch.bool))
+        features = text.network(ids, torch.ones_like(ids, dtype=torch.bool))
         assert (features.pooled[0] - features.pooled[1]).abs().max() > 1e-2
         assert encodings[0].offsets[1:3] == [(0, 1), (1, 2)]
 
     def test_flux_text_is_refused(self):
-        with pytest.raises(ValueError, match="SentenceText"):
+        with pytest.raises(ValueError, match="sentence encoder alone"):
             load.random_text(FLUX_DEV.text, seed=0)
 
 
 def test_loading_a_bert_restores_its_constants(tmp_path):
-    parts = load.random_text(TINY.text, seed=0)
-    save_bfl(parts.bert, tmp_path / "x.safetensors")
+    bert = load.random_text(TINY.text, seed=0)["bert"].network
+    save_bfl(bert, tmp_path / "x.safetensors")
     again = load.load_network(tmp_path / "x.safetensors", "bert", TINY.text.bert)
     ids = torch.tensor([[1, 70, 80, 2]])
     mask = torch.ones_like(ids, dtype=torch.bool)
-    assert torch.equal(again(ids, mask).states, parts.bert(ids, mask).states)
+    assert torch.equal(again(ids, mask).states, bert(ids, mask).states)
 
 
 def test_changing_a_mapped_tensor_leaves_the_file_alone(folder):
@@ -217,6 +222,6 @@ def test_changing_a_mapped_tensor_leaves_the_file_alone(folder):
 
 
 def test_size_of_the_shipped_model():
-    parameters, tensors = load.count(load.Transformer, FLUX_MINI.transformer)
+    parameters, tensors = count(load.Transformer, FLUX_MINI.transformer)
     assert 10_000_000 < parameters < 20_000_000
     assert tensors == 4 + 3 * 4 + 24 * 2 + 8 * 9 + 4  # in, embedders, blocks, last layer

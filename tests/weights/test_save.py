@@ -133,9 +133,12 @@ class TestModelFolder:
         again = load_model(source)
         assert equal_states(again.transformer, model.transformer)
         assert equal_states(again.autoencoder, model.autoencoder)
-        assert equal_states(again.text.bert, model.text.bert)
+        assert equal_states(again.text["bert"].network, model.text["bert"].network)
         words = "a red fox, très joli"
-        assert again.text.tokenizer.encode(words).ids == model.text.tokenizer.encode(words).ids
+        assert (
+            again.text["bert"].tokenizer.encode(words).ids
+            == model.text["bert"].tokenizer.encode(words).ids
+        )
 
     def test_the_latents_are_the_files_own(self, folder):
         told = json.loads((folder / "model.json").read_text())

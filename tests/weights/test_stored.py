@@ -240,13 +240,13 @@ class TestText:
     def test_equals_the_plain_one(self, source, keep):
         plain, text = load_text(source), load_text(source, keep=keep)
         ids = torch.tensor([[3, 17, 60, 1, 0, 0], [4, 4, 9, 9, 1, 0]])
-        assert isinstance(text.t5.t5.shared, StoredEmbedding)
-        assert text.t5.t5.shared is text.t5.t5.encoder.embed_tokens
-        assert len(stored_layers(text.t5)) == 1 + 2 * 7
+        assert isinstance(text["t5"].network.t5.shared, StoredEmbedding)
+        assert text["t5"].network.t5.shared is text["t5"].network.t5.encoder.embed_tokens
+        assert len(stored_layers(text["t5"].network)) == 1 + 2 * 7
         for _ in range(2):
-            assert apart(text.t5(ids), plain.t5(ids)) < 1e-6
+            assert apart(text["t5"].network(ids), plain["t5"].network(ids)) < 1e-6
         ids = torch.tensor([[512, 4, 90, 513, 513]])
-        assert apart(text.clip(ids), plain.clip(ids)) < 1e-6
+        assert apart(text["clip"].network(ids), plain["clip"].network(ids)) < 1e-6
 
 
 def test_what_no_file_holds_is_plain_or_refused():

@@ -53,7 +53,7 @@ def _where(variant: Variant) -> str:
 
 def _facts(variant: Variant) -> dict[str, object]:
     from flux1.model.transformer import Transformer
-    from flux1.weights.load import count
+    from flux1.weights.build import count
 
     parameters, tensors = count(Transformer, variant.transformer)
     return {

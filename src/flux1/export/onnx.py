@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -23,13 +23,14 @@ from flux1.export.transformer import write_transformer
 from flux1.export.upscaler import write_upscaler
 from flux1.export.write import EXTERNAL_ABOVE, weight_bytes, write_graph
 from flux1.runtime.folder import INDEX, Exported, index_of
-from flux1.variants import FluxText, Licence, Variant
+from flux1.variants import Licence, Variant
 from flux1.weights import upscaler
 from flux1.weights.files.disk import check_room, unreadable
 from flux1.weights.files.safetensors import beside, write_json
 from flux1.weights.kinds.keys import LARGEST_NUMBER
 from flux1.weights.kinds.kind import Kind
-from flux1.weights.load import SentenceTextParts, load_model, load_tokenizer, transformers_tokenizer
+from flux1.weights.kinds.table import KINDS
+from flux1.weights.load import load_model
 from flux1.weights.model_files import Source, verify
 from flux1.weights.networks import open_network
 from flux1.weights.upscaler import load_upscaler
@@ -42,6 +43,9 @@ FIRST_OPSET, LAST_OPSET = 20, 23  # the first has GELU; the last that the tests 
 OPSET = FIRST_OPSET
 GRAPH = "model.onnx"
 TOKENIZERS = {"clip": "tokenizer", "t5": "tokenizer_2", "bert": "tokenizer"}  # diffusers' folders
+WRITERS: dict[Kind, Callable[[Graph, Any], None]] = {
+    "clip": write_clip, "t5": write_t5, "bert": write_bert,
+}  # fmt: skip
 State = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -179,13 +183,7 @@ def _components(
             found.append(Component(name, f"{name}.opt/{GRAPH}", graph, state, variant.licence))
         return found
     graph = Graph(kind, shapes, "fp32" if (kind, dtype) == ("clip", "int8") else dtype, opset)
-    if isinstance(variant.text, FluxText):
-        if kind == "clip":
-            write_clip(graph, variant.text.clip)
-        else:
-            write_t5(graph, variant.text.t5)
-    else:
-        write_bert(graph, variant.text.bert)
+    WRITERS[kind](graph, variant.text.encoders[kind])
     return [Component(kind, f"{kind}.opt/{GRAPH}", graph, state, variant.licence)]
 
 
@@ -204,23 +202,24 @@ def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "
     files = source.files
     if files is None or files.computed:
         model = load_model(source)
-        assert isinstance(model.text, SentenceTextParts)  # FLUX.1's have files of their own
         states: dict[Kind, State] = {
             "transformer": model.transformer.state_dict(),
             "autoencoder": model.autoencoder.state_dict(),
-            "bert": model.text.bert.state_dict(),
+            **{kind: part.network.state_dict() for kind, part in model.text.items()},
         }
-        return {k: (s, _shapes(s)) for k, s in states.items()}, {"bert": model.text.tokenizer}
+        words = {str(kind): part.tokenizer for kind, part in model.text.items()}
+        return {kind: (state, _shapes(state)) for kind, state in states.items()}, words
     found = {kind: open_network(one, kind, source) for kind, one in files.networks.items()}
-    read = _fast_tokenizer if isinstance(source.variant.text, FluxText) else load_tokenizer
-    tokenizers = {str(kind): read(path) for kind, path in files.tokenizers.items()}
+    tokenizers = {str(kind): _fast_tokenizer(kind, path) for kind, path in files.tokenizers.items()}
     return {kind: (net.state, _shapes(net.forms)) for kind, net in found.items()}, tokenizers
 
 
-def _fast_tokenizer(folder: Path) -> "Tokenizer":
+def _fast_tokenizer(kind: Kind, folder: Path) -> "Tokenizer":
     """What `transformers` makes of a folder's files, as one file that needs it no more; how it pads
     and cuts is told there. WeightsError for one that cuts the beginning of a text."""
-    slow = transformers_tokenizer(folder)
+    slow = KINDS[kind].tokenizer(folder)
+    if not KINDS[kind].imports:
+        return slow
     if slow.truncation_side != "right":
         raise WeightsError(
             f"{folder}: truncation_side is {slow.truncation_side!r}, a graph cuts at 'right' only"

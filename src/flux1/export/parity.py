@@ -12,8 +12,8 @@ from torch import Tensor
 from flux1.runtime.folder import read_folder
 from flux1.runtime.patches import image_ids
 from flux1.runtime.sessions import Network, choose_provider
-from flux1.variants import FluxText, SentenceText, Variant
-from flux1.weights.load import FluxTextParts, Model, SentenceTextParts
+from flux1.variants import Variant
+from flux1.weights.load import Model
 from flux1.weights.upscaler import load_upscaler
 
 GRIDS = ((1, 4, 4, 7), (2, 2, 5, 33), (3, 8, 8, 32))  # rows of the call, grid, text tokens
@@ -104,33 +104,30 @@ def _encoder(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
 
 
 def _clip(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
-    text = model.text
-    assert isinstance(variant.text, FluxText)
-    assert isinstance(text, FluxTextParts)
+    clip = model.text["clip"].network
+    assert variant.text.clip is not None  # its graph is there
     end = variant.text.clip.vocab_size - 1
     for rows, tokens in TEXTS:
         ids = rng.integers(0, end, (rows, tokens))
         for row, length in enumerate(rng.integers(1, tokens, rows)):
             ids[row, length:] = end
-        yield {"input_ids": ids}, lambda told: [text.clip(told["input_ids"])]
+        yield {"input_ids": ids}, lambda told: [clip(told["input_ids"])]
 
 
 def _t5(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
-    text = model.text
-    assert isinstance(variant.text, FluxText)
-    assert isinstance(text, FluxTextParts)
+    t5 = model.text["t5"].network
+    assert variant.text.t5 is not None  # its graph is there
     for rows, tokens in (*TEXTS, (1, 300)):  # so long that distances reach their last bucket
         ids = rng.integers(0, variant.text.t5.vocab_size, (rows, tokens))
-        yield {"input_ids": ids}, lambda told: [text.t5(told["input_ids"])]
+        yield {"input_ids": ids}, lambda told: [t5(told["input_ids"])]
 
 
 def _bert(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
-    text = model.text
-    assert isinstance(variant.text, SentenceText)
-    assert isinstance(text, SentenceTextParts)
+    bert = model.text["bert"].network
+    assert variant.text.bert is not None  # its graph is there
 
     def features(told: Tensors) -> list[Tensor]:
-        found = text.bert(told["input_ids"], told["attention_mask"].bool())
+        found = bert(told["input_ids"], told["attention_mask"].bool())
         return [found.states, found.pooled]
 
     for rows, tokens in TEXTS:

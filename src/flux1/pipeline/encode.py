@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from flux1.model.bert import BertText
 from flux1.model.text import ClipText, T5Text
-from flux1.variants import FluxText, SentenceText
-from flux1.weights.load import FluxTextParts, SentenceTextParts, TextParts
+from flux1.variants import Text
+from flux1.weights.load import TextParts
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -50,16 +50,15 @@ class TextEncoder(Protocol):
         ...
 
 
-def text_encoder(
-    parts: TextParts, text: FluxText | SentenceText
-) -> "FluxTextEncoder | SentenceTextEncoder":
+def text_encoder(parts: TextParts, text: Text) -> "FluxTextEncoder | SentenceTextEncoder":
     """The text encoder that text networks and their tokenizers make."""
-    if isinstance(parts, FluxTextParts) and isinstance(text, FluxText):
-        longest = min(parts.clip_tokenizer.model_max_length, text.clip.max_length)
-        words = FluxWords(parts.clip_tokenizer, parts.t5_tokenizer, longest, text.max_tokens)
-        return FluxTextEncoder(parts.clip, parts.t5, words)
-    assert isinstance(parts, SentenceTextParts)  # a variant has one kind of text or the other
-    return SentenceTextEncoder(parts.bert, SentenceWords(parts.tokenizer, text.max_tokens))
+    if text.clip is None:
+        bert = parts["bert"]
+        return SentenceTextEncoder(bert.network, SentenceWords(bert.tokenizer, text.max_tokens))
+    clip, t5 = parts["clip"], parts["t5"]
+    longest = min(clip.tokenizer.model_max_length, text.clip.max_length)
+    words = FluxWords(clip.tokenizer, t5.tokenizer, longest, text.max_tokens)
+    return FluxTextEncoder(clip.network, t5.network, words)
 
 
 class FluxWords:

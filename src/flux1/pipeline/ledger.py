@@ -3,18 +3,26 @@ shapes, and from its files' headers where they are here. Nothing is read or allo
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.bert import BertText
-from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
+from flux1.model.config import (
+    AutoencoderConfig,
+    BertConfig,
+    ClipConfig,
+    T5Config,
+    TransformerConfig,
+)
 from flux1.model.transformer import Transformer
 from flux1.pipeline.footprint import modulation_numbers
-from flux1.variants import FluxText, SentenceText, Variant
+from flux1.variants import Encoder, Text, Variant
 from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.kinds.kind import Kind
+from flux1.weights.kinds.table import KINDS
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.sources import Source
 
@@ -83,7 +91,8 @@ class Ledger:
     @property
     def text_keeps(self) -> tuple[Keep, ...]:
         """How the text encoders can be kept: a sentence encoder is always plain."""
-        return self.keeps if isinstance(self.variant.text, FluxText) else ("plain",)
+        stored = all(KINDS[kind].stored for kind in self.variant.text.encoders)
+        return self.keeps if stored else ("plain",)
 
 
 def ledger_of(model: Variant | Source) -> Ledger:
@@ -117,9 +126,9 @@ def call_flops(config: TransformerConfig, tokens: int) -> int:
     return (config.depth + config.depth_single_blocks) * (linear + 4 * tokens**2 * width)
 
 
-def encode_flops(text: FluxText | SentenceText, tokens: int) -> int:
+def encode_flops(text: Text, tokens: int) -> int:
     """Of encoding one prompt: T5's linear layers; the rest is small."""
-    if isinstance(text, SentenceText):
+    if text.t5 is None:
         return 0
     return 2 * tokens * _t5(text.t5).matrices
 
@@ -142,10 +151,8 @@ def decode_flops(config: AutoencoderConfig, pixels: int) -> int:
     return 2 * numbers + 4 * coarse**2 * top
 
 
-def _text(text: FluxText | SentenceText) -> tuple[Weights, ...]:
-    if isinstance(text, SentenceText):
-        return (_walked(BertText, text.bert),)
-    return _clip(text.clip), _t5(text.t5)
+def _text(text: Text) -> tuple[Weights, ...]:
+    return tuple(COUNTED[kind](config) for kind, config in text.encoders.items())
 
 
 def _clip(config: ClipConfig) -> Weights:
@@ -171,6 +178,10 @@ def _t5(config: T5Config) -> Weights:
     )
 
 
+def _bert(config: BertConfig) -> Weights:
+    return _walked(BertText, config)
+
+
 def _walked(build: Callable[..., nn.Module], config: object) -> Weights:
     """Counted on a network of shapes alone."""
     with torch.device("meta"):
@@ -190,3 +201,6 @@ def _read(weights: Weights, checkpoint: Checkpoint, kind: Kind) -> Weights:
     stored = checkpoint.raw(kind).tensors.stored
     size = sum(tensor.size for tensor in stored.values())
     return replace(weights, stored=size / (weights.matrices + weights.vocabulary + weights.rest))
+
+
+COUNTED: dict[Encoder, Callable[[Any], Weights]] = {"clip": _clip, "t5": _t5, "bert": _bert}

@@ -30,7 +30,7 @@ from flux1.pipeline.modulation_cache import ROWS_AHEAD
 from flux1.pipeline.rates import Rates
 from flux1.pipeline.room import Room
 from flux1.request import ImageRequest
-from flux1.variants import FluxText, Variant
+from flux1.variants import Variant
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization
 
@@ -219,7 +219,7 @@ def _fullest(ledger: Ledger, work: Work, way: Way) -> int:
     others = transformer + autoencoder
 
     encoding = 0
-    if isinstance(variant.text, FluxText):
+    if variant.text.t5 is not None:
         encoding = encode_bytes(variant.text.t5, dtype, work.text_tokens)
     calling = call_bytes(variant.transformer, dtype, way.tokens_per_call)
     if way.keep != "plain" or quantized:  # two copies while it is computed, one from then on

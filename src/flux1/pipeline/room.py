@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from flux1.pipeline.memory import device_memory, parse_bytes, resident
-from flux1.variants import FluxText, Variant
+from flux1.variants import Variant
+from flux1.weights.kinds.table import KINDS
 
 SHARE = 0.9  # of what is free; the rest is others'
 PROCESS = 400_000_000  # Python and torch, where the system does not tell
@@ -28,7 +29,8 @@ def free_room(device: torch.device, variant: Variant) -> Room:
     """What is free here, for models of this kind. Where it is not known: no bound. To be asked when
     no network is loaded, and their shapes were counted: that brings in a part of torch."""
     process = (resident() or PROCESS) + KERNELS
-    if isinstance(variant.text, FluxText) and "transformers" not in sys.modules:
+    slow = any(KINDS[kind].imports for kind in variant.text.encoders)
+    if slow and "transformers" not in sys.modules:
         process += TEXT_LIBRARY
     host, card = (device_memory(torch.device("cpu")), device_memory(device))
     ram = sys.maxsize if host is None else process + int(SHARE * host.free)

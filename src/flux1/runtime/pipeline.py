@@ -33,7 +33,7 @@ from flux1.runtime.text import (
     TextEncoder,
     Words,
 )
-from flux1.variants import FluxText, Variant
+from flux1.variants import Variant
 
 TOKENS_PER_CALL = 16_384  # bounds the memory of a call
 OPENED_LATER = ("vae_encoder", "upscaler")  # components that most pictures do without
@@ -223,7 +223,7 @@ def check_request(request: ImageRequest) -> None:
 
 def _text_encoder(folder: Path, exported: Exported, networks: dict[str, Network]) -> TextEncoder:
     text, files = exported.variant.text, exported.tokenizers
-    if isinstance(text, FluxText):
+    if text.clip is not None:
         clip_words = Words(folder / files["clip"], text.clip.max_length)
         t5_words = Words(folder / files["t5"], text.max_tokens)
         return FluxTextEncoder(networks["clip"], networks["t5"], clip_words, t5_words)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flux1 import variants
 from flux1.errors import MissingWeightsError, UnknownModelError, WeightsError
-from flux1.variants import FluxText, SentenceText, Variant
+from flux1.variants import Variant
 from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.open import SUFFIXES
 from flux1.weights.files.safetensors import expected_files, read_json, within
@@ -73,7 +73,7 @@ def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
             f"{folder / MODEL_JSON}: latents need a finite shift and a positive scale, "
             f"not {shift} and {scale}"
         )
-    if not isinstance(row.text, SentenceText):
+    if row.text.bert is None:
         raise WeightsError(f"{folder / MODEL_JSON}: {row.id} is not kept in this layout")
     if variant is not None and row.id != variant.id:
         raise WeightsError(f"{folder}: holds {row.id}, not {variant.id}")
@@ -124,7 +124,7 @@ def _diffusers_layout(folder: Path, variant: Variant | None) -> Source:
     configs = {kind: checkpoint.config(kind) for kind, checkpoint in networks.items()}
     if variant is None:
         variant = row_for(folder.resolve().name, configs["transformer"])
-    if not isinstance(variant.text, FluxText):
+    if variant.text.t5 is None:
         raise WeightsError(f"{folder}: holds CLIP and T5, {variant.id} has a sentence encoder")
     row = replace(
         variant,

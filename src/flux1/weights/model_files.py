@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from flux1.errors import MissingWeightsError, WeightsError
-from flux1.variants import FluxText, Variant
+from flux1.variants import Variant
 from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.disk import sha256
 from flux1.weights.files.safetensors import MAX_HEADER, expected_files, read_json
@@ -102,11 +102,9 @@ class Source:
 
 def unusual(variant: Variant) -> list[str]:
     """What no tensor tells of the text encoders and the schedule, where it is not FLUX.1's own."""
-    text = variant.text
-    configs = (text.clip, text.t5) if isinstance(text, FluxText) else ()
     return [
         f"{name} {getattr(config, name)}\n"
-        for config in (*configs, variant.schedule)
+        for config in (*variant.text.encoders.values(), variant.schedule)
         for name in UNTOLD
         if hasattr(config, name) and getattr(config, name) != getattr(type(config), name)
     ]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from flux1.errors import MissingWeightsError
+from flux1.weights.build import check_shapes
 from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.files.open import naming
 from flux1.weights.files.safetensors import INDEX_SUFFIX, STEMS, within
 from flux1.weights.kinds.kind import Kind, NetworkKind, Part
 from flux1.weights.kinds.table import KINDS, PUBLISHED
-from flux1.weights.load import check_shapes
 from flux1.weights.model_files import MODEL_JSON, Source
 from flux1.weights.sources import locate
 

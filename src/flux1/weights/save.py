@@ -15,7 +15,7 @@ from flux1.weights import model_files
 from flux1.weights.files.disk import sha256
 from flux1.weights.files.safetensors import write_json, write_sharded, write_tensors
 from flux1.weights.kinds.table import PUBLISHED
-from flux1.weights.load import SentenceTextParts
+from flux1.weights.load import TextParts
 from flux1.weights.numbers.int8 import METADATA, quantize_rows
 
 MAX_SHARD_SIZE = 10_000_000_000  # bytes; diffusers' own default
@@ -53,18 +53,18 @@ def save_model_folder(
     variant: Variant,
     transformer: Transformer,
     autoencoder: Autoencoder,
-    text: SentenceTextParts,
+    text: TextParts,
     quantize: bool = True,
 ) -> None:
     """The folder in which flux-mini ships; model.json, which vouches for the rest, is last.
 
     OutputError if the place cannot be written.
     """
-    networks = (transformer, autoencoder, text.bert)
+    networks = (transformer, autoencoder, text["bert"].network)
     for network, name in zip(networks, model_files.MODEL_FILES[:3], strict=True):
         save_bfl(network, folder / name, quantize)
     try:
-        text.tokenizer.save(str(folder / model_files.MODEL_FILES[3]), pretty=False)
+        text["bert"].tokenizer.save(str(folder / model_files.MODEL_FILES[3]), pretty=False)
     except Exception as failure:  # the library raises bare Exception
         raise OutputError(f"{folder}: cannot be written: {failure}") from failure
     write_json(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from flux1.errors import MissingWeightsError, WeightsError
-from flux1.variants import FluxText, Variant
+from flux1.variants import Variant
 from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.open import SUFFIXES
 from flux1.weights.files.safetensors import within
@@ -33,7 +33,7 @@ def of_file(file: Path, variant: Variant | None, places: Sequence[Path] = ()) ->
     whole = Checkpoint(file)
     shape = whole.config("transformer")
     row = variant or row_for(file.stem, shape)
-    if not isinstance(row.text, FluxText):
+    if row.text.t5 is None:
         raise WeightsError(f"{file}: is not of {row.id}, which has a sentence encoder")
     look = (file.parent, *places)
     inside = {part.kind for part in whole.parts}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flux1 import variants
 from flux1.errors import MissingWeightsError, UnknownModelError
-from flux1.variants import VARIANTS, FluxText, Variant
+from flux1.variants import VARIANTS, Variant
 from flux1.weights.files.disk import unreadable
 from flux1.weights.files.open import SUFFIXES
 from flux1.weights.kinds.family import last_part, named_row
@@ -107,7 +107,7 @@ def _shared(variant: Variant | None, models: Path | None, cache: Path | None) ->
     if models is not None:
         yield models
     for other in VARIANTS:
-        if other is not variant and isinstance(other.text, FluxText):
+        if other is not variant and other.text.t5 is not None:
             yield from _places(other, models, cache)
 
 

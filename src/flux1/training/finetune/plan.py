@@ -34,7 +34,7 @@ from flux1.training.finetune.footprint import (
 )
 from flux1.training.finetune.prepare import CAPTIONS_AT_ONCE
 from flux1.training.finetune.settings import FinetuneSettings, choose_settings
-from flux1.variants import FluxText, Variant
+from flux1.variants import Variant
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization
 
@@ -181,10 +181,10 @@ def _preparing(ledger: Ledger, settings: FinetuneSettings) -> int:
     """First the text encoders read the captions, then the autoencoder, in fp32, the pictures."""
     dtype, variant = getattr(torch, settings.precision), ledger.variant
     reading = 0
-    if isinstance(variant.text, FluxText):
+    if variant.text.t5 is not None:
         one = encode_bytes(variant.text.t5, dtype, variant.text.max_tokens)
         reading = CAPTIONS_AT_ONCE * one
-    keep: Keep = settings.keep if isinstance(variant.text, FluxText) else "plain"
+    keep: Keep = settings.keep if settings.keep in ledger.text_keeps else "plain"
     held = sum(one.held(keep, dtype, quantized=False) for one in ledger.text)
     passing = max(one.passing(keep) for one in ledger.text)
     pixels = max(settings.resolutions) ** 2

@@ -13,9 +13,8 @@ from flux1.model.transformer import Transformer
 from flux1.training.distributed import World, collected
 from flux1.training.finetune.parts import Parts
 from flux1.training.lora import LoraNetwork
-from flux1.variants import FluxText
 from flux1.weights.kinds.family import bfl_name
-from flux1.weights.load import SentenceTextParts, load_text
+from flux1.weights.load import load_text
 from flux1.weights.lora.save import save_lora
 from flux1.weights.save import save_bfl, save_model_folder
 
@@ -66,9 +65,8 @@ def _save_lora(
 def _save_model(folder: Path, transformer: Transformer, parts: Parts) -> None:
     """The transformer, and beside it the model's other parts as they were."""
     source = parts.source
-    if not isinstance(source.variant.text, FluxText):
+    if source.variant.text.bert is not None:
         text = load_text(source)
-        assert isinstance(text, SentenceTextParts)  # a variant has one kind of text or the other
         save_model_folder(
             folder, source.variant, transformer, parts.autoencoder(), text, quantize=False
         )

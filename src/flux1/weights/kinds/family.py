@@ -12,7 +12,6 @@ from flux1.variants import (
     FLUX_DEV,
     FLUX_SCHNELL,
     VARIANTS,
-    FluxText,
     Licence,
     Variant,
 )
@@ -63,7 +62,7 @@ def row_for(name: str, config: TransformerConfig) -> Variant:
     """
     for row in VARIANTS:
         exact = (row.id, last_part(row).lower(), Path(bfl_name(row)).stem)
-        if name.lower() in exact and isinstance(row.text, FluxText):
+        if name.lower() in exact and row.text.t5 is not None:
             return row
     like = named_row(name)
     if like is None or like.transformer.guidance_embed != config.guidance_embed:
@@ -106,7 +105,7 @@ def check_fit(place: Path, row: Variant, wanted: Variant) -> None:
         raise WeightsError(
             f"{place}: is {known}, which draws from {known.extra_input} too; not built yet"
         )
-    if not isinstance(text, FluxText):
+    if text.clip is None or text.t5 is None:
         return
     pairs = (
         ("in_channels", shape.in_channels, 4 * row.autoencoder.latent_channels),

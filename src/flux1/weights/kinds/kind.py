@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from flux1.weights.files.lazy import StoredTensors
 from flux1.weights.kinds.keys import Told
+from flux1.weights.kinds.words import load_tokenizer
 
 Kind = Literal["transformer", "autoencoder", "clip", "t5", "bert"]
 State = Mapping[str, Tensor]
@@ -81,6 +83,7 @@ class NetworkKind:
     places: Places = Places()
     spelled: Callable[[State, str, Any], State] = lambda state, layout, config: state
     imports: bool = False  # building it takes seconds, because it imports `transformers`
+    tokenizer: Callable[[Path], Any] = load_tokenizer  # of a text encoder
     wrapping: str = ""  # a prefix that is part of its own names
     stored: bool = False
     quantised: Literal["", "weights", "arithmetic"] = ""

@@ -13,6 +13,7 @@ from flux1.weights.kinds.keys import TRAINING_ONLY, Keys, Only, Told
 from flux1.weights.kinds.kind import Described, Description, NetworkKind, Part, Places, State
 from flux1.weights.kinds.lines import check_names, renamed
 from flux1.weights.kinds.shapes import count_blocks, matrix, shape_of, shapes_of
+from flux1.weights.kinds.words import transformers_tokenizer
 
 GATED = "gated-"
 T5_FORWARD = (*(GATED + name for name in ACTIVATIONS), *ACTIVATIONS)
@@ -236,6 +237,7 @@ T5 = NetworkKind(
     ),
     spelled=_spelled,
     imports=True,
+    tokenizer=transformers_tokenizer,
     stored=True,
     quantised="weights",  # the inputs of its layers have outliers that eight bits do not hold
     large=True,
