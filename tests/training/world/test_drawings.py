@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flux1.errors import DataError
-from flux1.training.mini.world.drawings import Drawings, draw, save_drawings
+from flux1.training.mini.world.drawings import Drawings, draw, own_icons, save_drawings
 from flux1.training.mini.world.nouns import all_nouns
 
 RECTANGLE = '<path fill="#f00" d="M4 8h16v8H4z"/>'
@@ -52,6 +52,25 @@ def test_an_unknown_and_an_empty_icon_are_named():
         draw(icons('<path fill="none" d="M4 8h16v8H4z"/>'), "thing")
 
 
+def test_the_own_drawings_are_those_that_the_nouns_name():
+    own = own_icons()["icons"]
+    named = {
+        name.partition(":")[2]
+        for noun in all_nouns().values()
+        for name, _ in noun.drawings
+        if name.startswith(("own:", "inked:"))
+    }
+    assert named <= set(own)
+    assert len(named) >= 0.95 * len(own)
+
+
+def test_an_inked_drawing_is_the_flat_one_with_dark_lines():
+    flat, inked = (draw(own_icons(inked), "table-1", side=96)[..., :3] for inked in (False, True))
+    dark = [(np.abs(picture.astype(int) - (0x33, 0x33, 0x3A)).max(axis=-1) < 8).mean()
+            for picture in (flat, inked)]  # fmt: skip
+    assert dark[0] < 0.01 < 0.05 < dark[1]
+
+
 def test_what_was_saved_is_opened_pixel_for_pixel(drawings):
     pictures, path, opened = drawings
     assert not path.with_suffix(".partial.npz").exists()
@@ -65,7 +84,7 @@ def test_drawings_are_found_by_noun_style_and_framing(drawings):
     assert [opened.name[i] for i in opened.of("cat")] == [n for n, _ in all_nouns()["cat"].drawings]
     assert {opened.style[i] for i in opened.of("cat", style="flat")} == {"flat"}
     assert {opened.framing[i] for i in opened.of("woman", framing="face")} == {"face"}
-    assert opened.of("girl", framing="whole") == []
+    assert opened.of("baby", framing="whole") == []
     with pytest.raises(DataError, match="no drawing of 'zorb'"):
         opened.of("zorb")
 

@@ -127,14 +127,21 @@ def _svg(icons: dict, name: str, side: int) -> str:
 
 def _icons(row: DrawingSet) -> dict:
     """The drawings of a set in Iconify's form."""
-    if row.package:
-        return fetch_icons(row.package, row.version)
-    file = resources.files("flux1.training.mini.world") / "own.toml"
-    icons = tomllib.loads(file.read_text("utf-8"))
-    if row.inked:
-        for icon in icons["icons"].values():
-            icon["body"] = f'<g stroke="#33333a" stroke-width="2">{icon["body"]}</g>'
-    return icons
+    return fetch_icons(row.package, row.version) if row.package else own_icons(row.inked)
+
+
+def own_icons(inked: bool = False) -> dict:
+    """The project's own drawings in Iconify's form; `inked` draws a dark line around each shape."""
+    icons = {}
+    folder = resources.files("flux1.training.mini.world") / "own"
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        drawn = tomllib.loads(file.read_text("utf-8"))
+        shared = {key: drawn[key] for key in ("left", "top", "width", "height")}
+        icons |= {name: shared | icon for name, icon in drawn["icons"].items()}
+    if inked:
+        for icon in icons.values():
+            icon["body"] = f'<g stroke="#33333a" stroke-width="1.8">{icon["body"]}</g>'
+    return {"prefix": "own", "icons": icons}
 
 
 def _in_black(body: str) -> str:

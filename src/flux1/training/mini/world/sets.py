@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class DrawingSet:
     """A set of SVG drawings in an npm package, as Iconify packs it (`icons.json`).
 
-    `package` is None for the project's own drawings, `own.toml` beside this file. `inked` draws a
+    `package` is None for the project's own drawings, the folder `own` beside this file. `inked` draws a
     dark line around every shape.
     """
 
@@ -35,7 +35,7 @@ _NOTO = (
 )  # fmt: skip
 _OURS = (
     "flux1 drawings", "the authors of flux1", "Apache 2.0",
-    "https://www.apache.org/licenses/LICENSE-2.0", "own.toml",
+    "https://www.apache.org/licenses/LICENSE-2.0", "own",
 )  # fmt: skip
 _FLUENT = (
     "Microsoft Corporation", "MIT",
