@@ -132,7 +132,7 @@ def _icons(row: DrawingSet) -> dict:
 
 def own_icons(inked: bool = False) -> dict:
     """The project's own drawings in Iconify's form; `inked` draws a dark line around each shape."""
-    icons = {}
+    icons: dict[str, dict] = {}
     folder = resources.files("flux1.training.mini.world") / "own"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         drawn = tomllib.loads(file.read_text("utf-8"))

@@ -101,6 +101,23 @@ class Noun:
             *((name, "face") for name in self.faces),
         )
 
+    def form_of(self, name: str) -> Form:
+        """How one of the noun's names is used in a sentence.
+
+        A synonym is counted ("a loaf of bread", "a pair of glasses"), except another plural of a
+        noun that is always plural ("spectacles").
+        """
+        if name == self.name:
+            return self.form
+        always = self.form == "plural" and name.endswith("s") and " of " not in name
+        return "plural" if always else "count"
+
+    def plural_of(self, name: str) -> str | None:
+        """How several are called by one of the noun's names; None where they are not counted."""
+        if name == self.name:
+            return self.plural
+        return regular_plural(name) if self.form_of(name) == "count" else None
+
     @property
     def head_only(self) -> bool:
         """Whether no drawing shows more than a head."""
@@ -168,20 +185,26 @@ def _noun(name: str, kind: Kind, fields: dict) -> Noun:
     )  # fmt: skip
 
 
-def regular_plural(name: str) -> str:
-    """The plural of a name that follows the rules: 'box' gives 'boxes', 'cup of tea' 'cups of tea',
-    'fireman' 'firemen'.
+# Endings of a name and what they become where there are several; the first that fits counts.
+_PLURALS = (
+    ("(?<!hu)man$", "men"),
+    ("fish$", "fish"),
+    ("(kni|li|wi)fe$", r"\1ves"),
+    ("(lea|loa|el|wol|scar)f$", r"\1ves"),
+    ("(s|x|z|ch|sh)$", r"\1es"),
+    ("([^aeiou])y$", r"\1ies"),
+    ("$", "s"),
+)
 
-    The irregular ones are written in their rows.
+
+def regular_plural(name: str) -> str:
+    """The plural by the rules of spelling: 'box' gives 'boxes', 'cup of tea' 'cups of tea'.
+
+    What the rules get wrong is written in the rows.
     """
     head, joint, rest = name.partition(" of ")
-    if re.search("(?<!hu)man$", head):
-        return f"{head[:-2]}en{joint}{rest}"
-    if re.search("(s|x|z|ch|sh)$", head):
-        return f"{head}es{joint}{rest}"
-    if re.search("[^aeiou]y$", head):
-        return f"{head[:-1]}ies{joint}{rest}"
-    return f"{head}s{joint}{rest}"
+    ending, several = next(rule for rule in _PLURALS if re.search(rule[0], head))
+    return re.sub(ending, several, head) + joint + rest
 
 
 def article(words: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class DrawingSet:
     """A set of SVG drawings in an npm package, as Iconify packs it (`icons.json`).
 
-    `package` is None for the project's own drawings, the folder `own` beside this file. `inked` draws a
-    dark line around every shape.
+    `package` is None for the project's own drawings, the folder `own` beside this file. `inked`
+    draws a dark line around every shape.
     """
 
     name: str
