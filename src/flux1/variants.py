@@ -12,6 +12,7 @@ from flux1.model.config import (
     T5Config,
     TransformerConfig,
 )
+from flux1.words import Vocabulary
 
 if TYPE_CHECKING:
     from flux1.request import ImageRequest
@@ -94,7 +95,8 @@ class Variant:
     """A model: shapes, how it is sampled, where its weights come from.
 
     `weights` says how they are found: in the package, among the user's files, or drawn at random
-    from a fixed seed (a network for tests that needs no file).
+    from a fixed seed (a network for tests that needs no file). `trained_sizes` (width and height)
+    and `words` are told by the weights themselves; FLUX.1's tell neither.
     """
 
     id: str
@@ -110,6 +112,8 @@ class Variant:
     max_pixels: int = 2048 * 2048
     aliases: tuple[str, ...] = ()
     repository: str | None = None
+    trained_sizes: tuple[tuple[int, int], ...] = ()
+    words: Vocabulary | None = None
 
     @property
     def size_multiple(self) -> int:

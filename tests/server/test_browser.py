@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from flux1.cli.serve import Placed, join
 from service import EMAIL, PASSWORD, Running, newcomer, serving, settings_in
+from worded import KNOWN, UNKNOWN, make_worded
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 SHOTS = os.environ.get("FLUX1_SCREENSHOTS")
@@ -48,8 +49,9 @@ def browser() -> Iterator[Browser]:
 def site(tmp_path_factory) -> Iterator[Running]:
     """A service, and its administrator."""
     settings = settings_in(tmp_path_factory.mktemp("site"))
-    model = "flux-mini" if SHOTS else "tiny"
-    parts = join(settings, [model], ["flux-dev=" + model], False, False, Placed("cpu"))
+    model = "flux-mini" if SHOTS else str(make_worded(tmp_path_factory.mktemp("model") / "tiny"))
+    alias = f"flux-dev={'flux-mini' if SHOTS else 'tiny'}"
+    parts = join(settings, [model], [alias], False, False, Placed("cpu"))
     with serving(parts) as url:
         yield newcomer(parts, url, EMAIL)
     parts.store.close()
@@ -298,6 +300,21 @@ def test_a_picture_is_enlarged_and_its_settings_are_filled_in_again(page, member
     page.get_by_role("link", name="Draw again").click()
     page.wait_for_url("**/playground?again=*")
     assert page.get_by_label("Enlarge").input_value() == "4"
+
+
+@pytest.mark.skipif(SHOTS is not None, reason="flux-mini knows other words")
+def test_what_the_model_never_learnt_is_said_above_the_picture(page, member):
+    sign_in(page, member)
+    sizes = page.get_by_label("Size").locator("option").all_inner_texts()
+    assert sum("not trained" in size for size in sizes) == len(sizes) - 3  # two, and "other"
+    note = page.locator("#runs .note").first
+    draw(page, UNKNOWN, Steps="1")
+    expect(note).to_contain_text("words that tiny never learnt: zorb")
+    in_shape(page)
+    draw(page, KNOWN, Steps="1")
+    expect(page.locator(".run")).to_have_count(2)
+    expect(page.get_by_role("status")).to_have_text("The picture is done.")
+    expect(note).to_be_hidden()
 
 
 def test_cancelling_stops_the_work(page, site, member):

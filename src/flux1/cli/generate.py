@@ -161,7 +161,7 @@ def generate(
         pipeline, request, targets, show=stderr().is_terminal and not (quiet or as_json)
     )
     finished = time.perf_counter()
-    dropped = pipeline.dropped(request)
+    dropped, notes = pipeline.dropped(request), pipeline.notes(request)
     peak = found.peaks(pipeline)
     if as_json:
         timings = {
@@ -175,7 +175,7 @@ def generate(
             "request": asdict(request),
             "model_hash": pipeline.origin.model_hash,
         }
-        report |= {"dropped": dropped, "timings": timings, "peak_bytes": peak}
+        report |= {"dropped": dropped, "notes": notes, "timings": timings, "peak_bytes": peak}
         typer.echo(json.dumps(report))
     elif not quiet:
         for target, drawn in zip(targets, seeds, strict=True):
@@ -185,6 +185,8 @@ def generate(
 
             told = ", ".join(f"{bytes_text(most)} of {what}" for what, most in peak.items())
             say(f"at most {told}")
+    for note in () if quiet else notes:
+        say(note)
     if dropped and not quiet:
         shown = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
         say(f"not read, beyond the encoder's length: {shown!r}")

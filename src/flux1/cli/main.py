@@ -21,6 +21,7 @@ from flux1.cli import (
     train,
     upscale,
     users,
+    words,
 )
 from flux1.errors import Flux1Error
 
@@ -38,6 +39,7 @@ app.command("generate")(generate.generate)
 app.command("upscale")(upscale.upscale)
 app.command("info")(info.info)
 app.command("models")(models.models)
+app.command("words")(words.words)
 app.command("plan")(plan.plan)
 app.command("inspect")(inspect.inspect)
 app.command("convert")(convert.convert)

@@ -215,6 +215,7 @@ def _card(pipeline: "FluxPipeline", names: tuple[str, ...]) -> "Model":
         names=names,
         created=int(time.time()),
         count_tokens=pipeline.networks.count_tokens,
+        notes=pipeline.notes,
     )
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from PIL.Image import Image
 
 from flux1.errors import RequestError
@@ -16,6 +19,7 @@ from flux1.flow.solvers import EULER_IN_DTYPE, SOLVERS
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import pack
 from flux1.model.transformer import Transformer
+from flux1.notes import Notes
 from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
@@ -36,13 +40,15 @@ class Pictures:
     """What a call returns: pictures, the seed that draws each alone, and what was asked.
 
     `dropped` is what the text encoder had no room for: the end of the prompt (and of the negative
-    prompt), '' if it read all.
+    prompt), '' if it read all. `notes` is what else a person should know, a line each:
+    words that the model never learnt, a size that it was not trained at.
     """
 
     images: list[Image]
     seeds: list[int]
     request: ImageRequest
     dropped: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class FluxPipeline:
@@ -187,11 +193,23 @@ class FluxPipeline:
             [event.seed for event in finished],
             request,
             self.dropped(request),
+            self.notes(request),
         )
 
     def dropped(self, request: ImageRequest) -> str:
         """What of a request's words the text encoder has no room for, '' if it reads all."""
         return " ".join(filter(None, (text.dropped for text in self.conditions(request).values())))
+
+    @cached_property
+    def notes(self) -> Notes:
+        """Called with a request: what a person should know of it, a line each."""
+        return Notes(self.variant, self._meanings)
+
+    def _meanings(self, texts: Sequence[str]) -> list[tuple[Float[np.ndarray, " d"], int]]:
+        return [
+            (found.pooled.float().cpu().numpy(), int(found.txt.any(dim=1).sum()))
+            for found in self.text(texts)
+        ]
 
     def stream(self, requests: Sequence[ImageRequest]) -> Iterator[Step | Finished]:
         """Encode, start, advance until done, decode. Images are numbered across all requests."""

@@ -21,6 +21,7 @@ from flux1.flow.schedule import sampling_times, spaced
 from flux1.flow.solvers import SOLVERS
 from flux1.model.config import UpscalerConfig
 from flux1.model.tiles import enlarged
+from flux1.notes import Notes
 from flux1.request import ImageRequest, Origin
 from flux1.runtime.folder import Exported, read_folder
 from flux1.runtime.noise import initial_noise
@@ -56,7 +57,7 @@ class OnnxPipeline:
         folder: Path,
     ) -> None:
         self.exported, self.provider, self.folder = exported, provider, folder
-        self.encode = lru_cache(maxsize=64)(text)
+        self._text, self.encode = text, lru_cache(maxsize=64)(text)
         self._transformer, self._decoder = transformer, decoder
 
     @classmethod
@@ -102,6 +103,15 @@ class OnnxPipeline:
     def dropped(self, request: ImageRequest) -> str:
         """What of a request's words the text encoder has no room for, '' if it reads all."""
         return " ".join(filter(None, (c.dropped for c in self._conditions(request))))
+
+    @cached_property
+    def notes(self) -> Notes:
+        """Called with a request: what a person should know of it, a line each."""
+        return Notes(self.variant, self._meanings)
+
+    def _meanings(self, texts: Sequence[str]) -> list[tuple[Float[np.ndarray, " d"], int]]:
+        found = (self._text(text) for text in texts)
+        return [(one.pooled, int(one.txt.any(axis=1).sum())) for one in found]
 
     def decode(self, tokens: Float[np.ndarray, "image c"], request: ImageRequest) -> Image.Image:
         """The picture that a request's finished (or estimated) tokens stand for."""

@@ -1,6 +1,7 @@
 """What every wire format becomes: an `Ask`, and the row that keeps it."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter
@@ -62,8 +63,11 @@ class Arrival:
     deadline: float | None = None
 
 
-def new_job(ask: Ask, caller: Caller, arrival: Arrival, verdict: Verdict) -> NewJob:
-    """The row of an ask. `verdict` is the one on its words."""
+def new_job(
+    ask: Ask, caller: Caller, arrival: Arrival, verdict: Verdict, notes: Sequence[str] = ()
+) -> NewJob:
+    """The row of an ask. `verdict` is the one on its words, `notes` is what the answer says of
+    them."""
     return NewJob(
         id=f"req_{secrets.token_hex(12)}",
         account_id=caller.account.id,
@@ -80,6 +84,7 @@ def new_job(ask: Ask, caller: Caller, arrival: Arrival, verdict: Verdict) -> New
             "previews": ask.previews,
             "address": arrival.address,
             "labels": ask.labels,
+            "notes": list(notes),
         },
         request_id=arrival.request_id,
         idempotency_key=arrival.idempotency_key,

@@ -9,6 +9,7 @@ from flux1.errors import RequestError
 from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, make_request
 from flux1.server.ask import Ask, Output
 from flux1.server.openai import (
+    NOTES,
     Flag,
     Number,
     Upscale,
@@ -62,6 +63,7 @@ class Accepted(BaseModel):
     cost: float = Field(description="Nothing is charged here: 0.")
     input_mp: float = 0.0
     output_mp: float
+    notes: list[str] = Field([], description=NOTES)
 
 
 Status = Literal[
@@ -146,4 +148,5 @@ def _sample(job: StoredJob, link: str) -> dict[str, Any]:
         "model": job.model,
         "width": job.pictures[0].width,
         "height": job.pictures[0].height,
+        "notes": job.notes,
     }

@@ -80,7 +80,9 @@ class Generation:
 
     async def _accept(self, ask: Ask, caller: Caller, arrival: Arrival) -> OpenJob | StoredJob:
         verdict = await self._files.look_over(ask)
-        new, quotas = new_job(ask, caller, arrival, verdict), caller.quotas(self.parts.settings)
+        notes = () if verdict.blocked else await run_in_threadpool(ask.model.notes, ask.request)
+        new = new_job(ask, caller, arrival, verdict, notes)
+        quotas = caller.quotas(self.parts.settings)
         job, fresh = await run_in_threadpool(self.parts.store.jobs.accept, new, quotas)
         if not fresh:
             return await self._known(job, arrival)

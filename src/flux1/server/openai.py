@@ -331,6 +331,8 @@ def _tolerance(body: ImageGenerationBody, limit: int) -> int:
 
 # Answers
 
+NOTES = "What to know of it: words that the model never learnt, a size it was not trained at."
+
 
 class ImageData(BaseModel):
     """One picture: `b64_json` or `url`, and what draws it again."""
@@ -378,6 +380,7 @@ class ImagesResponse(BaseModel):
     output_format: str
     background: Literal["opaque"] = "opaque"
     parameters: dict[str, Any] = Field(description="The request, complete.")
+    notes: list[str] = Field(description=NOTES)
     usage: ImageUsage
     timings: Timings
 
@@ -422,6 +425,7 @@ def answer(job: StoredJob, data: list[ImageData], model: Model) -> ImagesRespons
         quality=job.output["labels"].get("quality", "auto"),
         output_format=job.output["format"],
         parameters=asked,
+        notes=job.notes,
         usage=usage_of(job, model, len(data)),
         timings=Timings(**job.timings),
     )

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flux1.events import EngineStatus, OrderEvent, Queued
-from flux1.request import Order
+from flux1.request import ImageRequest, Order
 from flux1.variants import Variant
 
 
 @dataclass(frozen=True)
 class Model:
     """A loaded model as the server speaks of it. `names` are all that a request may call it;
-    `count_tokens` says how many tokens its text encoder reads of a prompt."""
+    `count_tokens` says how many tokens its text encoder reads of a prompt, `notes` what a person
+    should know of a request, a line each (it may take a second; thread-safe)."""
 
     variant: Variant
     hash: str
@@ -21,6 +22,7 @@ class Model:
     names: tuple[str, ...]
     created: int
     count_tokens: Callable[[str], int]
+    notes: Callable[[ImageRequest], tuple[str, ...]]
 
 
 class Engine(Protocol):

@@ -111,6 +111,11 @@ class StoredJob:
         """What `before` takes to go on after this job."""
         return self.id
 
+    @property
+    def notes(self) -> list[str]:
+        """What was said of the request when it was accepted, a line each."""
+        return list(self.output.get("notes", ()))
+
 
 _JOB_COLUMNS = [JOBS.c[f.name] for f in fields(StoredJob) if f.name != "pictures"]
 _PICTURES = select(PICTURES, JOBS.c.prompt).join_from(PICTURES, JOBS)
@@ -330,7 +335,7 @@ class Jobs:
             output = connection.scalar(select(JOBS.c.output).where(*mine))
             if output is None:
                 return None
-            kept = {name: {} if name == "labels" else value for name, value in output.items()}
+            kept = output | {"labels": {}, "notes": []}  # which hold words, too
             connection.execute(JOBS.update().where(*mine).values(blank | {"output": kept}))
             _change_open(connection, job_id, status="cancelled", error_code="erased", finished=now)
             connection.execute(

@@ -21,6 +21,7 @@ from flux1.weights.kinds.family import bfl_name, check_fit, named_row, row_for
 from flux1.weights.kinds.keys import read_file
 from flux1.weights.kinds.scheduler import scheduler_config
 from flux1.weights.kinds.table import PUBLISHED
+from flux1.weights.learnt import read_words, trained_sizes
 from flux1.weights.model_files import (
     LORA_FILE,
     MODEL_FILES,
@@ -80,7 +81,9 @@ def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
     paths = [folder / name for name in MODEL_FILES]
     require(folder, [path for path in paths if not path.is_file()], row.repository)
     autoencoder = replace(row.autoencoder, shift_factor=shift, scale_factor=scale)
-    row = replace(row, autoencoder=autoencoder)
+    row = replace(
+        row, autoencoder=autoencoder, trained_sizes=trained_sizes(folder), words=read_words(folder)
+    )
     return Source(row, "flux1", folder, files_of(folder))
 
 
@@ -106,7 +109,13 @@ def _lora_layout(folder: Path, told: dict, variant: Variant | None) -> Source:
     ):
         raise WeightsError(f"{folder}: {row.id} is not made of {base.variant.id} ({base.root})")
     files = replace(base.files, loras=(lora,), guidance=guidance)
-    return Source(replace(row, autoencoder=base.variant.autoencoder), "flux1", folder, files)
+    row = replace(
+        row,
+        autoencoder=base.variant.autoencoder,
+        trained_sizes=base.variant.trained_sizes,
+        words=base.variant.words,
+    )
+    return Source(row, "flux1", folder, files)
 
 
 def _diffusers_layout(folder: Path, variant: Variant | None) -> Source:

@@ -1,7 +1,7 @@
 """Networks to files: BFL's single file, diffusers' folder, the folder in which flux-mini ships."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -15,8 +15,10 @@ from flux1.weights import model_files
 from flux1.weights.files.disk import sha256
 from flux1.weights.files.safetensors import write_json, write_sharded, write_tensors
 from flux1.weights.kinds.table import PUBLISHED
+from flux1.weights.learnt import WORDS_JSON
 from flux1.weights.load import TextParts
 from flux1.weights.numbers.int8 import METADATA, quantize_rows
+from flux1.words import Vocabulary
 
 MAX_SHARD_SIZE = 10_000_000_000  # bytes; diffusers' own default
 
@@ -55,8 +57,11 @@ def save_model_folder(
     autoencoder: Autoencoder,
     text: TextParts,
     quantize: bool = True,
+    words: Vocabulary | None = None,
+    sizes: Sequence[str] = (),
 ) -> None:
-    """The folder in which flux-mini ships; model.json, which vouches for the rest, is last.
+    """The folder in which flux-mini ships; model.json, which vouches for the rest, is last. `words`
+    are those that were learnt, `sizes` ('256x256') those of the pictures.
 
     OutputError if the place cannot be written.
     """
@@ -67,10 +72,13 @@ def save_model_folder(
         text["bert"].tokenizer.save(str(folder / model_files.MODEL_FILES[3]), pretty=False)
     except Exception as failure:  # the library raises bare Exception
         raise OutputError(f"{folder}: cannot be written: {failure}") from failure
+    if words is not None:
+        write_json(folder / WORDS_JSON, asdict(words), indent=None)
     write_json(
         folder / model_files.MODEL_JSON,
         {
             "variant": variant.id,
+            **({"sizes": list(sizes)} if sizes else {}),
             "latents": {
                 "shift": autoencoder.config.shift_factor,
                 "scale": autoencoder.config.scale_factor,

@@ -64,18 +64,19 @@ def _submit(name: str) -> Any:
             if blocked.job_id is None:
                 raise
             return _accepted(request, blocked.job_id, ask)
-        job_id = work.id if isinstance(work, StoredJob) else work.job.id
-        return _accepted(request, job_id, ask)
+        job = work if isinstance(work, StoredJob) else work.job
+        return _accepted(request, job.id, ask, job.notes)
 
     return submit
 
 
-def _accepted(request: Request, job_id: str, ask: Ask) -> Accepted:
+def _accepted(request: Request, job_id: str, ask: Ask, notes: list[str] | None = None) -> Accepted:
     return Accepted(
         id=job_id,
         cost=0,
         polling_url=address(request, f"/v1/get_result?id={job_id}"),
         output_mp=round(ask.megapixels, 4),
+        notes=notes or [],
     )
 
 

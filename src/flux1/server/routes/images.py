@@ -292,6 +292,7 @@ def _completed(job: StoredJob, kept: Kept, ask: Ask) -> bytes:
             "seed": picture.seed,
             "image_id": picture.id,
             "usage": usage.model_dump(),
+            "notes": job.notes,
             **_common(job, picture.index, picture.width, picture.height, ask),
         },
     )

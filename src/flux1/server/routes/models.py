@@ -1,7 +1,7 @@
 """`/v1/models`: what is served here, under which names and which licence."""
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from flux1.server.auth import Reader
 from flux1.server.parts import parts_of
@@ -43,6 +43,7 @@ class ModelData(BaseModel):
     licence: LicenceData
     size_multiple: int
     max_pixels: int
+    trained_sizes: list[str] = Field(description="Empty: the weights do not say.")
     defaults: DefaultsData
 
 
@@ -68,6 +69,7 @@ def model_data(name: str, model: Model) -> ModelData:
         ),
         size_multiple=variant.size_multiple,
         max_pixels=variant.max_pixels,
+        trained_sizes=[f"{width}x{height}" for width, height in variant.trained_sizes],
         defaults=DefaultsData(
             size=f"{defaults.width}x{defaults.height}",
             steps=defaults.steps,

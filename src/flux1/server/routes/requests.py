@@ -16,6 +16,7 @@ from flux1.server.auth import Reader, UsageReader, Writer
 from flux1.server.generation import Generation
 from flux1.server.ids import plain_id, plain_words
 from flux1.server.links import signed_link
+from flux1.server.openai import NOTES
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, not_found
 from flux1.store.jobs import JobStatus, StoredJob
@@ -75,6 +76,7 @@ class RequestData(BaseModel):
     prompt: str
     parameters: dict[str, Any]
     output: dict[str, Any]
+    notes: list[str] = Field(description=NOTES)
     safety: dict[str, Any]
     timings: dict[str, float]
     error_code: str | None
@@ -119,7 +121,8 @@ def request_data(request: Request, job: StoredJob, progress: float | None) -> Re
         id=job.id, api=job.api, status=job.status, asynchronous=job.asynchronous,
         asked_model=job.asked_model, model=job.model, model_hash=job.model_hash,
         key_id=job.key_id, request_id=job.request_id, prompt=job.prompt,
-        parameters=job.parameters, output=job.output, safety=job.safety, timings=job.timings,
+        parameters=job.parameters, output=job.output, notes=job.notes, safety=job.safety,
+        timings=job.timings,
         error_code=job.error_code, error_message=job.error_message, created=job.created,
         started=job.started, finished=job.finished,
         place=None if waiting is None else Place(ahead=waiting.ahead, seconds=waiting.seconds),

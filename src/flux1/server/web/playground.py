@@ -1,7 +1,7 @@
 """The playground: a form, and a stream of what it draws."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -81,11 +81,19 @@ def sizes_of(variant: Variant) -> tuple[Size, ...]:
         sizes.append(Size(label, *sides))
     largest = math.isqrt(variant.max_pixels) // multiple * multiple
     sizes.append(Size("Largest square", largest, largest))
+    sizes += [Size("Trained", *sides) for sides in variant.trained_sizes]
     seen: dict[tuple[int, int], Size] = {}
     for size in sizes:
         if 0 < size.width * size.height <= variant.max_pixels:
             seen.setdefault((size.width, size.height), size)
-    return tuple(seen.values())
+    return tuple(_marked(size, variant) for size in seen.values())
+
+
+def _marked(size: Size, variant: Variant) -> Size:
+    """A size that the model was not trained at says so."""
+    if not variant.trained_sizes or (size.width, size.height) in variant.trained_sizes:
+        return size
+    return replace(size, label=f"{size.label}, not trained")
 
 
 @router.get("/playground")

@@ -51,6 +51,7 @@ from flux1.training.mini.scenes import SpriteWorld
 from flux1.training.mini.sprites import Sprites, prepare_sprites
 from flux1.training.mini.step_distillation import StepDistillationObjective
 from flux1.training.mini.text import fetch_sentence_model
+from flux1.training.mini.words import learnt_words
 from flux1.training.mini.worlds import painter
 from flux1.training.transformer import initialise
 from flux1.variants import Variant, find
@@ -193,7 +194,11 @@ class Run:
         """The model's folder, named as its variant."""
         folder = self.folder / variant.id
         text: TextParts = {"bert": made.language}
-        save_model_folder(folder, variant, made.transformer, made.autoencoder, text)
+        sizes = dict.fromkeys(size for phase in self.recipe.transformer for size in phase.scenes)
+        save_model_folder(
+            folder, variant, made.transformer, made.autoencoder, text,
+            words=learnt_words(), sizes=list(sizes),
+        )  # fmt: skip
         return folder
 
     def _networks(self, made: Made, variant: Variant) -> Loaded:

@@ -223,10 +223,10 @@ def write_sharded(
         write_json(index, {"metadata": {"total_size": total}, "weight_map": places})
 
 
-def write_json(file: Path, value: Mapping[str, Any]) -> None:
+def write_json(file: Path, value: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write JSON beside `file`, then rename. OutputError if the place cannot be written."""
     with beside(file) as partial_file:
-        partial_file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        partial_file.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -241,6 +241,9 @@ function finish(run, event) {
   put(run, event, source, run.body.prompt);
   item.querySelector("figcaption").textContent = `Seed ${event.seed}, ${event.size.replace("x", " × ")}`;
   item.querySelector(".actions").hidden = false;
+  const note = run.section.querySelector(".note");
+  note.textContent = event.notes.join("; ");
+  note.hidden = !event.notes.length;
   const suffix = event.output_format === "jpeg" ? "jpg" : event.output_format;
   Object.assign(item.querySelector(".download"), { href: source, download: `${event.image_id}.${suffix}` });
   item.querySelector(".details").href = `/requests/${event.id}`;
