@@ -1,5 +1,7 @@
 """Which words of a prompt a list does not hold, and what comes near."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,12 +21,13 @@ def encode(texts):
     return [(np.array(VECTORS.get(t, (-1, 0))), 3 if t in WHOLE else 5) for t in texts]
 
 
+FEW = replace(WORDS, nouns=WORDS.nouns[:2], places=(), colours=())
+ROW = replace(FLUX_MINI, words=FEW, trained_sizes=((256, 256), (320, 192)))
+
+
 @pytest.fixture
 def notes():
-    from dataclasses import replace
-
-    few = replace(WORDS, nouns=WORDS.nouns[:2], places=(), colours=())
-    return Notes(replace(FLUX_MINI, words=few, trained_sizes=((256, 256), (320, 192))), encode)
+    return Notes(ROW, encode)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,12 @@ def test_known_words_at_a_trained_size_give_nothing(notes):
 def test_another_size_is_said(notes):
     request = make_request(FLUX_MINI, "a fox", width=192, height=320)
     assert notes(request) == ("flux-mini was trained at 256x256, 320x192, not at 192x320",)
+
+
+def test_without_an_encoder_nothing_is_near():
+    assert Notes(ROW, None)(make_request(FLUX_MINI, "a wolf, a tedy")) == (
+        "words that flux-mini never learnt: wolf, tedy",
+    )
 
 
 def test_a_lora_may_have_taught_any_word(notes):

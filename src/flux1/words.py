@@ -120,7 +120,7 @@ class Meanings:
 
     def nearest(self, word: str) -> str | None:
         """What the model knows and a word may stand for: by spelling if the encoder has no such
-        word, else by meaning."""
+        word, else by meaning. None if nothing is near."""
         ((vector, tokens),) = self._encode([word])
         whole = tokens <= WHOLE
         alike = None if whole else self.vocabulary.alike(word)

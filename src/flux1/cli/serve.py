@@ -19,6 +19,7 @@ from flux1.errors import DependencyError, Flux1Error, RequestError
 from flux1.variants import DEFAULT, Variant
 
 if TYPE_CHECKING:
+    from flux1.notes import Notes
     from flux1.pipeline.pipeline import FluxPipeline
     from flux1.server.parts import Parts
     from flux1.server.ports import Model
@@ -215,8 +216,15 @@ def _card(pipeline: "FluxPipeline", names: tuple[str, ...]) -> "Model":
         names=names,
         created=int(time.time()),
         count_tokens=pipeline.networks.count_tokens,
-        notes=pipeline.notes,
+        notes=_notes(pipeline),
     )
+
+
+def _notes(pipeline: "FluxPipeline") -> "Notes":
+    """What is said of requests, in any thread: an encoder that comes and goes is not asked."""
+    from flux1.notes import Notes
+
+    return Notes(pipeline.variant, None) if pipeline.networks.comes_and_goes else pipeline.notes
 
 
 def _check_licence(variant: Variant, data: Path, accept: bool) -> None:
