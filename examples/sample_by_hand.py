@@ -32,7 +32,7 @@ def sample(pipe, prompt, seed, steps=8, rows=8, columns=8, guidance=3.5, solver=
         "guidance": torch.tensor([guidance]),
     }
 
-    points = SOLVERS[solver](noise, times)  # a generator: it yields a point (x, t) ...
+    points = SOLVERS[solver].run(noise, times)  # a generator: it yields a point (x, t) ...
     x, t = next(points)
     while True:
         velocity = pipe.transformer(img=x, t=torch.tensor([t]), **fixed)
