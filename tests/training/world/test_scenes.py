@@ -13,7 +13,13 @@ from flux1.training.mini.world.captions import NUMBERS, caption
 from flux1.training.mini.world.compose import compose
 from flux1.training.mini.world.held_out import HELD_OUT_COLOURS, HELD_OUT_PLACES, HELD_OUT_STYLES
 from flux1.training.mini.world.nouns import nouns
-from flux1.training.mini.world.places import LIGHTS, PLACES, WEATHERS, Setting
+from flux1.training.mini.world.places import Setting
+from flux1.training.mini.world.places.words import (
+    Words,
+    light_words,
+    place_words,
+    weather_words,
+)
 from flux1.training.mini.world.sample import MARKED_STYLES, Sampler
 from flux1.training.mini.world.scenes import Mixture, Scene, Thing
 from flux1.training.mini.world.styles import STYLES
@@ -181,19 +187,21 @@ def test_captions_say_number_and_colour(scenes):
         assert any(name in words.lower() for name in (colour, *COLOUR_SYNONYMS[colour])), words
 
 
+def says(known: Words, words: str) -> bool:
+    return any(name.lower() in words for name in (*known.nouns, *known.phrases))
+
+
 def test_captions_say_the_place_and_what_is_special_about_its_light(scenes):
     rng = np.random.default_rng(2)
     for scene in scenes["empty"]:
         setting, words = scene.setting, caption(scene, rng).words.lower()
+        place, light, weather = (of(setting) for of in (place_words, light_words, weather_words))
         if not setting.colours:
-            row = PLACES[setting.place]
-            assert any(name.lower() in words for name in (*row.nouns, *row.phrases)), words
-        if setting.light != "day" and len(PLACES[setting.place].lights) > 1:
-            row = LIGHTS[setting.light]
-            assert any(name.lower() in words for name in (*row.nouns, *row.phrases)), words
+            assert says(place, words), words
+        if setting.light != "day" and light.nouns:
+            assert says(light, words), words
         if setting.weather != "clear":
-            row = WEATHERS[setting.weather]
-            assert any(name.lower() in words for name in (*row.nouns, *row.phrases)), words
+            assert says(weather, words), words
 
 
 def test_only_marked_styles_are_always_said(scenes):

@@ -6,12 +6,14 @@ is drawn; any of these may be left out. Quality words change nothing and are sai
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from flux1.training.mini.vocabulary import COLOUR_SYNONYMS
 from flux1.training.mini.world.nouns import article, nouns, regular_plural
-from flux1.training.mini.world.places import LIGHTS, PLACES, WEATHERS
+from flux1.training.mini.world.places import Setting
+from flux1.training.mini.world.places.words import light_words, place_words, weather_words
 from flux1.training.mini.world.sample import MARKED_STYLES
 from flux1.training.mini.world.scenes import Scene, Thing
 from flux1.training.mini.world.settings import STUDIO
@@ -153,12 +155,11 @@ def _keywords(scene: Scene, rng: np.random.Generator) -> str:
         parts.append(_studio_name(scene, rng))
     else:
         parts.append(_choose((_place_name(scene, rng), _where(scene, rng)), rng))
-        if setting.light != "day" or rng.random() < 0.3:
-            row = LIGHTS[setting.light]
-            parts.append(_choose((*row.nouns, *row.phrases), rng))
+        light, weather = light_words(setting), weather_words(setting)
+        if light.nouns and (setting.light != "day" or rng.random() < 0.3):
+            parts.append(_choose((*light.nouns, *light.phrases), rng))
         if setting.weather != "clear":
-            row_of_weather = WEATHERS[setting.weather]
-            parts.append(_choose((*row_of_weather.nouns, *row_of_weather.phrases), rng))
+            parts.append(_choose((*weather.nouns, *weather.phrases), rng))
     styled = _style_words(scene, rng)
     if styled is not None:
         parts.append(_choose((styled, f"{styled} style"), rng))
@@ -171,23 +172,23 @@ def _keywords(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _where(scene: Scene, rng: np.random.Generator) -> str:
-    return _choose(PLACES[scene.setting.place].phrases, rng)
+    return _choose(place_words(scene.setting).phrases, rng)
 
 
 def _place_name(scene: Scene, rng: np.random.Generator) -> str:
     if scene.setting.place in STUDIO:
         return _studio_name(scene, rng)
-    return _choose(PLACES[scene.setting.place].nouns, rng)
+    return _choose(place_words(scene.setting).nouns, rng)
 
 
 def _when(scene: Scene, rng: np.random.Generator) -> list[str]:
     """Light and weather; day and clear skies are mostly left out."""
     setting, parts = scene.setting, []
-    row = PLACES[setting.place]
-    if len(row.lights) > 1 and (setting.light != "day" or rng.random() < 0.12):
-        parts.append(_choose(LIGHTS[setting.light].phrases, rng))
+    light = light_words(setting).phrases
+    if light and (setting.light != "day" or rng.random() < 0.12):
+        parts.append(_choose(light, rng))
     if setting.weather != "clear":
-        parts.append(_choose(WEATHERS[setting.weather].phrases, rng))
+        parts.append(_choose(weather_words(setting).phrases, rng))
     if len(parts) == 2 and rng.random() < 0.5:
         parts.reverse()
     return parts
@@ -195,9 +196,7 @@ def _when(scene: Scene, rng: np.random.Generator) -> list[str]:
 
 def _studio_name(scene: Scene, rng: np.random.Generator) -> str:
     """The background of a place without a world: "a red background", "a dotted background"."""
-    colours = [_colour_name(colour, rng) for colour in scene.setting.colours]
-    name = _choose(PLACES[scene.setting.place].nouns, rng)
-    return _mend_articles(name.format(*colours))
+    return _mend_articles(_choose(place_words(_in_other_words(scene.setting, rng)).nouns, rng))
 
 
 def _on_studio(words: str, scene: Scene, rng: np.random.Generator) -> str:
@@ -207,9 +206,13 @@ def _on_studio(words: str, scene: Scene, rng: np.random.Generator) -> str:
             return words
         colour = _colour_name(setting.colours[0], rng)
         return _choose(_ON_COLOUR, rng).format(words, colour, _with_article(colour))
-    phrase = _choose(PLACES[setting.place].phrases, rng)
-    colours = [_colour_name(colour, rng) for colour in setting.colours]
-    return f"{words} {_mend_articles(phrase.format(*colours))}"
+    phrase = _choose(place_words(_in_other_words(setting, rng)).phrases, rng)
+    return f"{words} {_mend_articles(phrase)}"
+
+
+def _in_other_words(setting: Setting, rng: np.random.Generator) -> Setting:
+    """The setting with its colours under one of their names."""
+    return replace(setting, colours=tuple(_colour_name(colour, rng) for colour in setting.colours))
 
 
 def _things(scene: Scene, rng: np.random.Generator) -> str:
