@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flux1.training.mini.world.sets import SETS
-from flux1.training.mini.world.styles import STYLES, pixel_art, silhouette
+from flux1.training.mini.world.styles import STYLES, outline_tells, pixel_art, silhouette
 
 
 @pytest.fixture
@@ -31,6 +31,13 @@ def test_a_silhouette_has_the_shape_and_one_colour(ball):
     shape = silhouette(ball, (10, 20, 30))
     assert (shape[..., 3] == ball[..., 3]).all()
     assert (shape[..., :3] == (10, 20, 30)).all()
+
+
+def test_a_box_and_an_oval_are_not_known_by_their_outlines(ball):
+    box = np.full((60, 120, 4), 255, np.uint8)
+    ring, cross = ball[6:-6, 6:-6], box.copy()
+    cross[:40, :40] = cross[:40, -40:] = 0
+    assert [outline_tells(shape) for shape in (box, ring, cross)] == [False, False, True]
 
 
 @pytest.mark.parametrize("cells", [20, 24, 28])

@@ -6,7 +6,7 @@ another hue (a leaf, a window) stay as they are.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from flux1.training.mini.vocabulary import COLOURS
 
@@ -63,31 +63,45 @@ def from_oklab(lab: Float[np.ndarray, "*n 3"]) -> UInt8[np.ndarray, "*n 3"]:
 def recolour(rgba: UInt8[np.ndarray, "h w 4"], colour: str) -> UInt8[np.ndarray, "h w 4"]:
     """The drawing in one of the named colours, its light and shade, lines and eyes kept."""
     inked = rgba[..., 3] > 0
-    lab = oklab(rgba[inked, :3])
-    share = _share(lab)
-    new = _relit(lab[:, 0], _middle(lab[:, 0], share > 0.5), RGB[colour])
+    inks, places, areas = _inks(rgba[inked, :3])
+    lab = oklab(inks)
+    share = _share(lab, areas)
+    middle = _median(lab[:, 0], np.where(share > 0.5, areas, 0))
+    mixed = lab + share[:, None] * (_relit(lab[:, 0], middle, RGB[colour]) - lab)
     tinted = rgba.copy()
-    tinted[inked, :3] = from_oklab(lab + share[:, None] * (new - lab))
+    tinted[inked, :3] = from_oklab(mixed)[places]
     return tinted
 
 
-def _share(lab: Float[np.ndarray, "ink 3"]) -> Float[np.ndarray, " ink"]:
-    """How much of the new colour each pixel takes, 0..1: the larger of hued and light parts."""
+def _inks(
+    rgb: UInt8[np.ndarray, "pixels 3"],
+) -> tuple[UInt8[np.ndarray, "inks 3"], Int[np.ndarray, " pixels"], Int[np.ndarray, " inks"]]:
+    """The different colours, which of them each pixel has, and how many pixels each has."""
+    codes = rgb.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+    inks, places, areas = np.unique(codes, return_inverse=True, return_counts=True)
+    split = np.stack([inks >> 16, inks >> 8 & 255, inks & 255], axis=-1)
+    return split.astype(np.uint8), places, areas
+
+
+def _share(
+    lab: Float[np.ndarray, "inks 3"], areas: Int[np.ndarray, " inks"]
+) -> Float[np.ndarray, " inks"]:
+    """How much of the new colour each ink takes, 0..1: the larger of hued and light parts."""
     lightness, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
     hued = np.clip((chroma - 0.5 * _GREY) / _GREY, 0, 1)
-    light = np.clip((lightness - _DARK) / 0.25, 0, 1) * (1 - hued)
-    if (lightness < _DARK).sum() > 0.8 * len(lab):
+    light = np.clip((lightness - _DARK) / 0.25, 0, 1)
+    if areas[lightness < _DARK].sum() > 0.8 * areas.sum():
         return np.ones_like(lightness)  # a silhouette: all of it
-    if hued.sum() > light.sum():
+    if (hued * areas).sum() > (light * (1 - hued) * areas).sum():
         vivid = np.minimum(chroma, 0.16) * np.clip(lightness / 0.5, 0, 1)
-        return hued * _of_body(lab, hued * vivid)
-    return np.clip((lightness - _DARK) / 0.25, 0, 1) * (1 - np.clip((chroma - 0.07) / 0.05, 0, 1))
+        return hued * _of_body(lab, hued * vivid * areas)
+    return light * (1 - np.clip((chroma - 0.07) / 0.05, 0, 1))
 
 
 def _of_body(
-    lab: Float[np.ndarray, "ink 3"], weight: Float[np.ndarray, " ink"]
-) -> Float[np.ndarray, " ink"]:
-    """1 where a pixel has one of the hues that make up most of the drawing, soft at their ends."""
+    lab: Float[np.ndarray, "inks 3"], weight: Float[np.ndarray, " inks"]
+) -> Float[np.ndarray, " inks"]:
+    """1 where an ink has one of the hues that make up most of the drawing, soft at their ends."""
     angle = np.arctan2(lab[:, 2], lab[:, 1]) / (2 * np.pi) * _HUES
     place = np.floor(angle).astype(np.int32) % _HUES
     chosen = _main_hues(np.bincount(place, weight, _HUES))
@@ -109,13 +123,18 @@ def _main_hues(bins: Float[np.ndarray, " hues"]) -> Bool[np.ndarray, " hues"]:
     return chosen
 
 
-def _middle(lightness: Float[np.ndarray, " ink"], body: Bool[np.ndarray, " ink"]) -> float:
-    return float(np.median(lightness[body])) if body.any() else 0.5
+def _median(lightness: Float[np.ndarray, " inks"], areas: Int[np.ndarray, " inks"]) -> float:
+    """The lightness that half of the area is darker than; 0.5 where there is no area."""
+    if not areas.any():
+        return 0.5
+    order = np.argsort(lightness)
+    half = int(np.searchsorted(np.cumsum(areas[order]), areas.sum() / 2))
+    return float(lightness[order[half]])
 
 
 def _relit(
-    lightness: Float[np.ndarray, " ink"], middle: float, rgb: tuple[int, int, int]
-) -> Float[np.ndarray, "ink 3"]:
+    lightness: Float[np.ndarray, " inks"], middle: float, rgb: tuple[int, int, int]
+) -> Float[np.ndarray, "inks 3"]:
     """The new colour with the drawing's light and shade: at `middle` it is the colour itself."""
     target = oklab(np.array(rgb, np.uint8))
     shade = np.clip(lightness / max(middle, 0.05), 0, 1)

@@ -18,6 +18,7 @@ from flux1.errors import DataError
 from flux1.training.mini.sprites import fetch_icons
 from flux1.training.mini.world.nouns import Framing, all_nouns
 from flux1.training.mini.world.sets import SETS, DrawingSet
+from flux1.training.mini.world.styles import outline_tells
 
 SIDE = 192  # pixels of a drawing's longer side
 _INK = 8  # an alpha of at most this counts as empty
@@ -57,6 +58,11 @@ class Drawings:
         ]
         nouns, names, framings = zip(*wanted, strict=True)
         return cls(rgba, nouns, names, tuple(style_of(name) for name in names), framings)
+
+    @cached_property
+    def outline_tells(self) -> tuple[bool, ...]:
+        """Of each drawing, whether its silhouette shows what it is (`styles.outline_tells`)."""
+        return tuple(map(outline_tells, self.rgba))
 
     @cached_property
     def _by_noun(self) -> dict[str, list[int]]:

@@ -132,7 +132,7 @@ class _Draft:
 
     def _drawn(self, noun: Noun) -> list[int]:
         """The drawings of a noun in the scene's style; in none, or in one that is made from any,
-        those of all unmarked styles."""
+        those of all unmarked styles. A box or a disc makes no silhouette."""
         drawings, any_style = self.sampler.drawings, self.style is None or STYLES[self.style].made
         if (noun.name, self.style) in HELD_OUT_STYLES:
             return []
@@ -140,6 +140,7 @@ class _Draft:
             i for i in drawings.of(noun.name)
             if drawings.style[i] == self.style
             or (any_style and drawings.style[i] not in MARKED_STYLES
+                and (self.style != "silhouette" or drawings.outline_tells[i])
                 and (noun.name, drawings.style[i]) not in HELD_OUT_STYLES)
         ]  # fmt: skip
 

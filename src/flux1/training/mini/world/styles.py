@@ -43,6 +43,15 @@ def silhouette(
     return filled
 
 
+def outline_tells(rgba: UInt8[np.ndarray, "h w 4"]) -> bool:
+    """Whether one may know a drawing by its outline: it is no mere box, disc or oval."""
+    solid = rgba[::4, ::4, 3] > 127
+    y, x = (2 * (np.arange(n) + 0.5) / n - 1 for n in solid.shape)
+    oval = y[:, None] ** 2 + x**2 <= 1
+    alike = (solid & oval).sum() / (solid | oval).sum()
+    return bool(max(solid.mean(), alike) < 0.9)
+
+
 def pixel_art(
     rgba: UInt8[np.ndarray, "h w 4"], cells: int = 24, colours: int = 12
 ) -> UInt8[np.ndarray, "tall wide 4"]:
