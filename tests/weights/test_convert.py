@@ -374,6 +374,20 @@ def test_a_lora_is_added_before_numbers_are_rounded(files, tmp_path, originals):
 # --- what cannot be -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("layout", ["bfl", "gguf", "comfyui"])
+def test_what_only_a_config_tells_is_not_lost(layout, files, tmp_path):
+    """T5's activation: a single file would be read as T5 v1.1's."""
+    folder = tmp_path / "t5"
+    written(files / "t5.safetensors", tmp_path, "diffusers").rename(folder)
+    told = json.loads((folder / "config.json").read_text())
+    odd = told | {"feed_forward_proj": "gated-silu", "dense_act_fn": "silu"}
+    (folder / "config.json").write_text(json.dumps(odd))
+    with pytest.raises(RequestError, match=f"{layout} .* t5's activation is silu; take diffusers"):
+        plan_conversion(str(folder), tmp_path / OUT[layout], layout)
+    again = written(folder, tmp_path, "diffusers")
+    assert Checkpoint(again).config("t5").activation == "silu"
+
+
 @pytest.mark.parametrize(("options", "said"), [
     ({"layout": "ggml"}, "to: 'ggml' is none of bfl, diffusers, comfyui, gguf (did you mean"),
     ({"dtype": "float32"}, "dtype: 'float32' is none of fp32, .* (did you mean 'fp32'?)"),

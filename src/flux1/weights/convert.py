@@ -146,11 +146,8 @@ def plan_conversion(
     if uses and "transformer" not in kinds:
         raise RequestError("lora", f"goes into a transformer, {source} is read for {kinds[0]} only")
     networks = [open_network(found[kind], kind, whole) for kind in kinds]
-    read: list[LoraFile] = []
-    for i, network in enumerate(networks):
-        if network.row.adapted:
-            read = [_lora(Path(use.name), network) for use in uses]
-            networks[i] = _merged(network, read, [use.scale for use in uses])
+    _check_untold(networks, chosen)
+    networks, read = _adapted(networks, uses)
     copied: tuple[Path, ...] = ()
     if chosen == "diffusers":
         targets = [_folder(network, place, encoding, len(kinds) > 1) for network in networks]
@@ -252,6 +249,17 @@ def _check_place(source: str, place: Path, layout: Layout, force: bool) -> None:
         raise OutputError(f"{place}: is there already; --force writes over it")
 
 
+def _check_untold(networks: Sequence[OpenedNetwork], layout: Layout) -> None:
+    """RequestError for what only a config.json tells, where the layout has none."""
+    for network in networks if layout != "diffusers" else ():
+        for name in network.untold:
+            raise RequestError(
+                "to",
+                f"{layout} files have no config.json, which tells that {network.row.id}'s {name} "
+                f"is {getattr(network.config, name)}; take diffusers",
+            )
+
+
 def _check_apart(networks: Sequence[OpenedNetwork], targets: Sequence[Target]) -> None:
     """OutputError if a file that is read would be replaced, or swept away with earlier shards."""
     read = {file.resolve() for network in networks for file in expected_files(network.path)}
@@ -272,6 +280,19 @@ def _lora(file: Path, network: OpenedNetwork) -> LoraFile:
             "model, not merged"
         )
     return lora
+
+
+def _adapted(
+    networks: Sequence[OpenedNetwork], uses: Sequence[LoraUse]
+) -> tuple[list[OpenedNetwork], list[LoraFile]]:
+    """With the LoRAs in the network that they change, and the LoRAs that were read."""
+    read: list[LoraFile] = []
+    changed = list(networks)
+    for i, network in enumerate(networks):
+        if network.row.adapted:
+            read = [_lora(Path(use.name), network) for use in uses]
+            changed[i] = _merged(network, read, [use.scale for use in uses])
+    return changed, read
 
 
 def _merged(

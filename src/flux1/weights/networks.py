@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flux1.errors import MissingWeightsError
+from flux1.errors import MissingWeightsError, WeightsError
 from flux1.weights.build import check_shapes
 from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.dtypes import DTYPES
@@ -26,7 +26,8 @@ KEPT = ("F32", "F16", "BF16")  # dtypes that a plain file has
 class OpenedNetwork:
     """A network's tensors under our names, decoded when asked for. `forms` are empty tensors (on
     the meta device) of the same shapes, and of the dtypes that they are kept in; what is quantised
-    counts as bfloat16. `told` is its config.json, empty where there is none."""
+    counts as bfloat16. `told` is its config.json, empty where there is none; `untold` names the
+    fields of `config` that would be other ones if the tensors alone told them."""
 
     row: NetworkKind
     path: Path
@@ -35,6 +36,7 @@ class OpenedNetwork:
     forms: Mapping[str, Tensor]
     metadata: Mapping[str, str]
     told: Mapping[str, Any]
+    untold: tuple[str, ...] = ()
 
 
 def find_networks(
@@ -79,7 +81,21 @@ def open_network(checkpoint: Checkpoint, kind: Kind, source: Source | None = Non
             forms=forms_of(part, config),
             metadata=part.tensors.metadata,
             told=checkpoint.told(),
+            untold=_untold(part, config),
         )
+
+
+def _untold(part: Part, config: Any) -> tuple[str, ...]:
+    """The fields of a config that a file without one loses; none where such a file is not known as
+    this network at all."""
+    known = KINDS[part.kind].description
+    try:
+        told = None if known is None else known.tensors(part)
+    except WeightsError:
+        told = None
+    if known is None or told is None:
+        return ()
+    return tuple(name for name in known.untold if getattr(config, name) != getattr(told, name))
 
 
 def forms_of(part: Part, config: Any) -> Mapping[str, Tensor]:

@@ -31,7 +31,7 @@ KEYS = Keys(  # CLIPTextModel's
 
 def clip_config(told: Told) -> ClipConfig:
     """A CLIPTextModel's config.json. An end token of 2 means the highest id of a text, as the
-    library has it for the sake of old files, FLUX.1's own among them."""
+    library has it for the sake of old files, FLUX.1's own among them; so does the last word."""
     found = KEYS.read(told)
     end = found["eos_token_id"]
     return ClipConfig(
@@ -41,7 +41,7 @@ def clip_config(told: Told) -> ClipConfig:
         num_layers=found["num_hidden_layers"],
         num_heads=found["num_attention_heads"],
         max_length=found["max_position_embeddings"],
-        end_token=None if end == HIGHEST_ID else end,
+        end_token=None if end in (HIGHEST_ID, found["vocab_size"] - 1) else end,
         activation=found["hidden_act"],
         norm_eps=found["layer_norm_eps"],
     )
@@ -128,7 +128,10 @@ CLIP = NetworkKind(
     ours=_ours,
     describe=_describe,
     description=Description(
-        clip_config, transformers_clip_config, clip_shape, ("end_token", "activation", "norm_eps")
+        clip_config,
+        transformers_clip_config,
+        clip_shape,
+        ("num_heads", "end_token", "activation", "norm_eps"),
     ),
     places=Places(
         folder="text_encoder",
