@@ -1,6 +1,8 @@
 """Single files as people have them: loaded, each draws what the library that made it would."""
 
 import shutil
+import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
 import gguf
@@ -89,14 +91,31 @@ def all_in_one(states):
     }
 
 
+@contextmanager
+def opens_of(file):
+    """The times that a file is opened in the block, by Python's own account (a hook stays in the
+    process, so it is told when it has heard enough)."""
+    opened, listening = [], [True]
+
+    def hear(event, arguments):
+        if listening and event == "open" and str(arguments[0]) == str(file):
+            opened.append(event)
+
+    sys.addaudithook(hear)
+    yield opened
+    listening.clear()
+
+
 def test_all_in_one(tmp_path, folder, originals):
     file = tmp_path / "flux1-dev-all.safetensors"
     save_file(all_in_one(originals.states()), file)
     for tokenizer in ("tokenizer", "tokenizer_2"):
         shutil.copytree(folder / tokenizer, tmp_path / tokenizer)
-    source = locate(file)
+    with opens_of(file) as opened:
+        source = locate(file)
+        model = load_model(source)
+    assert len(opened) == 1  # by whoever finds, recognises and loads its four networks
     assert {one.path for one in source.files.networks.values()} == {file}
-    model = load_model(source)
     got, expected = velocities(model.transformer, originals.transformer)
     assert (got - expected).abs().max() < 1e-5
     check_the_rest(model, originals)

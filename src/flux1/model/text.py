@@ -32,6 +32,8 @@ class ClipText(nn.Module):
                 max_position_embeddings=config.max_length,
                 hidden_act=config.activation,
                 layer_norm_eps=config.norm_eps,
+                bos_token_id=None,
+                pad_token_id=None,
                 eos_token_id=HIGHEST_ID if config.end_token is None else config.end_token,
             )
         )

@@ -51,17 +51,18 @@ _SMALLEST_PAIR, _SMALLEST_TENSOR = 13, 24  # bytes
 class GgufTensors(StoredTensors):
     """The tensors of a GGUF file: quantised ones are decoded to float32 when asked for."""
 
-    def __init__(self, path: Path) -> None:
-        """WeightsError, naming the file, if it is damaged or of a version that is not known."""
+    def __init__(self, path: Path, opened: MappedFile | None = None) -> None:
+        """Open `path`, which may be `opened` already. WeightsError, naming the file, if it is
+        damaged or of a version that is not known."""
         self.path = path
         self.files = [path]
+        mapped = opened or MappedFile(path)
         try:
-            self.version, metadata, entries = _read_header(path)
+            self.version, metadata, entries = _read_header(mapped)
         except WeightsError as failure:
             raise WeightsError(f"{path}: {failure}") from failure
         except (struct.error, ValueError, LookupError) as failure:
             raise WeightsError(f"{path}: its header is damaged; download it again") from failure
-        mapped = MappedFile(path)
         super().__init__(
             {
                 name: _stored(mapped, name, kind, start, shape, size)
@@ -143,13 +144,13 @@ def _decoded(
 
 
 def _read_header(
-    path: Path,
+    mapped: MappedFile,
 ) -> tuple[int, dict[str, str], dict[str, tuple[str, tuple[int, ...], int, int]]]:
     """(version, metadata, name to (type, shape, start, size)). Errors without the file's name."""
-    size = path.stat().st_size
+    size = mapped.size
     if size < 24:
         raise WeightsError(f"truncated: {size} bytes; download it again")
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+    with mapped.pages() as pages:
         cursor = _Cursor(pages, min(size, MAX_HEADER))
         if cursor.take(4) != MAGIC:
             raise WeightsError("not a GGUF file")

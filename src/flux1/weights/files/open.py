@@ -8,6 +8,7 @@ from flux1.errors import MissingWeightsError, WeightsError
 from flux1.weights.files import pickles
 from flux1.weights.files.gguf import MAGIC, GgufTensors
 from flux1.weights.files.lazy import StoredTensors
+from flux1.weights.files.mapped import MappedFile
 from flux1.weights.files.pickles import PickleTensors
 from flux1.weights.files.safetensors import FileTensors
 
@@ -26,15 +27,15 @@ def open_tensors(path: Path) -> StoredTensors:
         if path.exists():
             raise WeightsError(f"{path}: is neither a file nor a folder")
         raise MissingWeightsError(f"missing {path}")
-    with path.open("rb") as stream:
-        start = stream.read(4)
+    opened = MappedFile(path)
+    start = opened.read(0, 4)
     if not start:
         raise WeightsError(f"{path}: is empty; download it again")
     if start == MAGIC:
-        return GgufTensors(path)
+        return GgufTensors(path, opened)
     if start == pickles.ZIP or start[:2] in pickles.OLD:
         return PickleTensors(path)
-    return FileTensors(path)
+    return FileTensors(path, opened)
 
 
 @contextmanager

@@ -55,8 +55,9 @@ class FileTensors(StoredTensors):
     Reading does not copy: a tensor stays a view of the file until it is cast or moved.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`: a file, or a folder that holds one file or an index and its shards.
+    def __init__(self, path: Path, opened: MappedFile | None = None) -> None:
+        """Open `path`: a file (which may be `opened` already), or a folder that holds one file or
+        an index and its shards.
 
         MissingWeightsError where a file is not there; WeightsError, naming the file, where it is
         damaged, is of another format, or disagrees with its index.
@@ -69,7 +70,8 @@ class FileTensors(StoredTensors):
         metadata: dict[str, str] = {}
         stored: dict[str, Stored] = {}
         for file in self.files:
-            header, mapped = read_header(file), MappedFile(file)
+            mapped = opened or MappedFile(file)
+            header = read_header(mapped)
             metadata |= header.metadata
             repeated = header.tensors.keys() & stored.keys()
             if repeated:
@@ -107,25 +109,13 @@ def expected_files(path: Path, stem: str = "model") -> list[Path]:
     return [within(path, file) for file in files] or [path / f"{stem}.safetensors"]
 
 
-def read_header(file: Path) -> Header:
+def read_header(mapped: MappedFile) -> Header:
     """The header of a safetensors file, after checking that the file can be what it says.
 
     WeightsError if it is cut short, empty, of another format, or has an absurd header.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        if start == b"version ":
-            raise WeightsError(f"{file}: is a git-lfs pointer, not the weights; run 'git lfs pull'")
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or not 2 <= length <= MAX_HEADER or stream.read(1) != b"{":
-            raise WeightsError(f"{file}: not a safetensors file ({size} bytes)")
-        if 8 + length > size:
-            raise WeightsError(
-                f"{file}: truncated: {size} bytes, the header alone has {length}; download it again"
-            )
-        stream.seek(8)
-        text = stream.read(length)
+    file, text = mapped.path, _header_text(mapped)
+    size, length = mapped.size, len(text)
     try:
         told = json.loads(text, object_pairs_hook=_without_repetition)
         metadata = {str(key): str(value) for key, value in told.pop("__metadata__", {}).items()}
@@ -144,6 +134,21 @@ def read_header(file: Path) -> Header:
         fault = "truncated" if size < end else "damaged"
         raise WeightsError(f"{file}: {fault}: {size} of {end} bytes; download it again")
     return Header(tensors, metadata)
+
+
+def _header_text(mapped: MappedFile) -> bytes:
+    """The header's JSON, not read yet."""
+    file, size, start = mapped.path, mapped.size, mapped.read(0, 9)
+    if start.startswith(b"version "):
+        raise WeightsError(f"{file}: is a git-lfs pointer, not the weights; run 'git lfs pull'")
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 9 or not 2 <= length <= MAX_HEADER or start[8:] != b"{":
+        raise WeightsError(f"{file}: not a safetensors file ({size} bytes)")
+    if 8 + length > size:
+        raise WeightsError(
+            f"{file}: truncated: {size} bytes, the header alone has {length}; download it again"
+        )
+    return mapped.read(8, length)
 
 
 def within(folder: Path, file: Path) -> Path:
