@@ -56,10 +56,3 @@ def test_every_command_setting_and_endpoint_has_its_heading():
         for method in route.methods
     }  # fmt: skip
     assert documented == headings("api.md")
-
-
-def test_every_command_in_a_shell_example_exists():
-    known = {*commands(), "--help", "--install-completion"}
-    named = {word for _, code in blocks("bash") for word in re.findall(r"^flux1 (\S+)", code, re.M)}
-    assert named
-    assert named <= known
