@@ -77,7 +77,7 @@ SETS: dict[str, DrawingSet] = {
         ),
         DrawingSet(
             "game", "@iconify-json/game-icons", "1.2.4", "silhouette", "Game Icons",
-            "the authors of game-icons.net", "CC BY 3.0",
+            "Lorc, Delapouite and the other authors of game-icons.net", "CC BY 3.0",
             "https://github.com/game-icons/icons/blob/master/license.txt",
             "https://github.com/game-icons/icons",
         ),
