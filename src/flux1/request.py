@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SOLVERS = tuple(solvers.SOLVERS)
 MAX_STEPS = 1000
 MAX_IMAGES = 100
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**64 - 1  # of a picture: what torch's generator takes
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_LORAS = 16
 MAX_LORA_SCALE = 10
@@ -164,7 +164,7 @@ def make_request(
     if seed is None:
         seed = secrets.randbelow(2**32)
     seed = _whole("seed", seed)
-    _check_range("seed", seed, 0, MAX_SEED - MAX_IMAGES)
+    _check_range("seed", seed, 0, MAX_SEED - (num_images - 1))
 
     if guidance is not None and not variant.transformer.guidance_embed:
         raise RequestError(

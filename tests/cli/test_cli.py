@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
@@ -33,15 +34,15 @@ def drawn(tmp_path_factory):
 def test_generate_writes_the_picture_and_reports_it(drawn):
     folder, report = drawn
     assert Image.open(folder / "fox.png").size == (64, 64)
-    assert report["images"] == [{"file": str(folder / "fox.png"), "seed": 7}]
-    assert report["request"]["solver"] == "heun"
+    assert report["images"] == [{"file": str(folder / "fox.png"), "seed": 7, "request": 0}]
+    assert report["requests"][0]["solver"] == "heun"
     assert {p.name for p in folder.iterdir()} == {"fox.png"}
 
 
 def test_info_prints_the_whole_recipe_back(drawn):
     folder, report = drawn
     recipe = json.loads(flux1("info", folder / "fox.png", "--json").stdout)
-    request = {k: v for k, v in report["request"].items() if k != "num_images"}
+    request = {k: v for k, v in report["requests"][0].items() if k != "num_images"}
     assert recipe == recipe | request
     assert recipe["model_hash"] == report["model_hash"]
 
@@ -88,7 +89,10 @@ def test_quiet_prints_nothing(tmp_path):
         (["generate", "a fox", "--dtype", "float16", "-m", "tiny"], "dtype: 'float16' is not"),
         (["generate", "a fox", "--steps", "abc"], "--steps"),
         (["generate", "a fox", "--sed", "3"], "--sed"),
-        (["generate"], "Missing argument 'prompt'"),
+        (["generate"], "prompt: say what to draw"),
+        (["generate", "a", "red", "fox"], 'are quotes missing? One prompt is "a red fox"'),
+        (["generate", "--prompts", "nothing.txt"], "cannot read nothing.txt: No such file"),
+        (["generate", "a fox", "-o", "{sed}.png"], "(did you mean 'seed'?)"),
         (["generat"], "generat"),
         (["generate", "a fox", "--size", "9" * 5000 + "x16"], "is not WIDTHxHEIGHT"),
         (["generate", "a fox", "-m", "a" * 5000], "cannot be read: File name too long"),
@@ -178,6 +182,25 @@ def test_a_truncated_weight_file_is_one_line_and_status_2(synthetic, tmp_path):
     assert not (tmp_path / "fox.png").exists()
 
 
+def test_several_prompts_are_drawn_in_one_call_and_no_picture_is_written_over(tmp_path):
+    (tmp_path / "more.txt").write_text("\ufeffa cat\n\n  a dog \n", encoding="utf-8")
+    (tmp_path / "flux1.png").write_text("kept")
+    plain = ("generate", "-m", "tiny", "--steps", 1, "--seed", 2**64 - 2, "--json")
+    several = flux1(*plain, "a fox", "--prompts", "more.txt", "-n", 2, cwd=tmp_path)
+    alone = flux1(*plain, "a dog", cwd=tmp_path)
+    report = json.loads(several.stdout)
+    assert [one["prompt"] for one in report["requests"]] == ["a fox", "a cat", "a dog"]
+    images = [(one["file"], one["seed"] - 2**64, one["request"]) for one in report["images"]]
+    assert images == [(f"flux1-{k}.png", k % 2 - 2, k // 2) for k in range(6)]
+    (last,) = json.loads(alone.stdout)["images"]
+    assert last["file"] == "flux1-6.png"
+    assert (tmp_path / "flux1.png").read_text() == "kept"
+    together, single = (Image.open(tmp_path / f"flux1-{k}.png") for k in (4, 6))
+    assert json.loads(flux1("info", tmp_path / "flux1-4.png", "--json").stdout)["prompt"] == "a dog"
+    difference = np.asarray(together, np.int16) - np.asarray(single, np.int16)
+    assert abs(difference).max() <= 1
+
+
 def test_a_batch_that_cannot_be_written_whole_is_refused_before_drawing(tmp_path):
     (tmp_path / "m-1.png").mkdir()
     done = flux1("generate", "a fox", "-m", "tiny", "-n", 3, "-o", tmp_path / "m.png")
@@ -191,6 +214,22 @@ def test_a_prompt_too_long_for_jpeg_is_refused_before_drawing(tmp_path):
     assert done.returncode == 2
     assert "JPEG cannot hold this picture and its recipe" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("a fox", "--size", "100x100"), ("a fox", "-o", "fox.gif"), ("a", "red", "fox"), ("",)],
+    ids=str,
+)
+def test_a_request_is_refused_before_torch_is_imported(words):
+    code = (
+        "import sys, flux1.cli.main as cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "generate", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "2 False\n", done.stderr
 
 
 def test_help_and_import_do_not_load_torch():

@@ -18,6 +18,16 @@ def say(message: str) -> None:
 
 
 @contextmanager
+def busy(what: str, show: bool) -> Iterator[None]:
+    """A line that moves on a terminal while something takes long, if it is to be shown."""
+    if not (show and stderr().is_terminal):
+        yield
+        return
+    with stderr().status(what):
+        yield
+
+
+@contextmanager
 def writing(total: int, show: bool) -> Iterator[Callable[[int], None]]:
     """A bar of bytes on a terminal, if it is to be shown; call what is given with those written."""
     from rich.progress import (

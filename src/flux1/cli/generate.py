@@ -3,22 +3,22 @@
 import json
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-from flux1.cli.console import say, stderr
+from flux1.cli.console import busy, say, stderr
+from flux1.cli.drawing import Target, check_storable, draw, seeds_of
 from flux1.cli.options import Device, Dtype, parse_lora, parse_size
-from flux1.cli.runtimes import RUNTIMES, find_model
+from flux1.cli.picture_names import picture_files
+from flux1.cli.prompts import read_prompts
+from flux1.cli.runtimes import RUNTIMES, find_model, named_row
 from flux1.presets import PRESETS
 from flux1.request import SOLVERS, ImageRequest, make_request
-from flux1.variants import DEFAULT, VARIANTS
-
-if TYPE_CHECKING:
-    from flux1.pipeline.pipeline import FluxPipeline
-    from flux1.safety.provenance import Recipe
+from flux1.variants import DEFAULT, VARIANTS, Variant
 
 
 def _complete_model(incomplete: str) -> list[str]:
@@ -38,15 +38,26 @@ def _complete_runtime(incomplete: str) -> list[str]:
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to draw.", show_default=False)],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to draw: a prompt, or several.", show_default=False),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="A file of more prompts, a line each; - reads standard input."),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
             "-o",
             "--output",
-            help="Picture file: .png, .jpg or .webp. With -n, numbers are added before the suffix.",
+            help="Picture file: .png, .jpg or .webp. {seed} and {n} are filled in; numbers are "
+            "added before the suffix for several pictures, and where a file is there.",
         ),
     ] = Path("flux1.png"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over pictures that are there.")
+    ] = False,
     model: Annotated[
         str,
         typer.Option(
@@ -74,7 +85,7 @@ def generate(
         int | None,
         typer.Option(help="Picture k of -n is drawn from seed + k.", show_default="random"),
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--num-images", help="How many pictures.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--num-images", help="How many of each prompt.")] = 1,
     negative_prompt: Annotated[
         str | None, typer.Option(help="What to move away from; needs --true-cfg above 1.")
     ] = None,
@@ -146,114 +157,82 @@ def generate(
         logging.getLogger("flux1").setLevel(logging.ERROR)
     started = time.perf_counter()
     width, height = parse_size(size)
-    found = find_model(model, runtime, provider, device, dtype, memory)
-    request = make_request(
-        found.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
-        steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=count,
-        solver=solver, loras=[parse_lora(use) for use in lora or []], like=like,
-        upscale=upscale,
-    )  # fmt: skip
-    targets = _targets(output, request)
-    pipeline = found.load(request)
-    _check_storable(pipeline, request, targets[0])
+    texts = read_prompts(prompt or [], prompts)
+    asked = {
+        "negative_prompt": negative_prompt, "width": width, "height": height, "steps": steps,
+        "guidance": guidance, "true_cfg": true_cfg, "seed": seed, "num_images": count,
+        "solver": solver, "loras": [parse_lora(use) for use in lora or []], "like": like,
+        "upscale": upscale,
+    }  # fmt: skip
+    shown = stderr().is_terminal and not (quiet or as_json)
+    row = named_row(model)
+    if row is not None:  # what is wrong is said before a library of networks is imported
+        _targets(row, texts, asked, output, overwrite)
+    with busy(f"loading {model}", shown):
+        found = find_model(model, runtime, provider, device, dtype, memory)
+        targets = _targets(found.variant, texts, asked, output, overwrite)
+        requests = list(dict.fromkeys(one.request for one in targets))
+        pipeline = found.load(requests)
+        check_storable(pipeline, max(targets, key=lambda one: len(one.request.prompt)))
     loaded = time.perf_counter()
-    seeds, step_s = _draw(
-        pipeline, request, targets, show=stderr().is_terminal and not (quiet or as_json)
-    )
+    step_s = draw(pipeline, targets, shown)
     finished = time.perf_counter()
-    dropped, notes = pipeline.dropped(request), pipeline.notes(request)
     peak = found.peaks(pipeline)
+    dropped = " ".join(filter(None, map(pipeline.dropped, requests)))
+    notes = list(dict.fromkeys(note for request in requests for note in pipeline.notes(request)))
     if as_json:
         timings = {
             "load_s": round(loaded - started, 3),
             "draw_s": round(finished - loaded, 3),
             "step_s": step_s,
         }
-        images = [{"file": str(t), "seed": s} for t, s in zip(targets, seeds, strict=True)]
-        report = {
-            "images": images,
-            "request": asdict(request),
-            "model_hash": pipeline.origin.model_hash,
-        }
+        report = _report(targets, requests) | {"model_hash": pipeline.origin.model_hash}
         report |= {"dropped": dropped, "notes": notes, "timings": timings, "peak_bytes": peak}
         typer.echo(json.dumps(report))
     elif not quiet:
-        for target, drawn in zip(targets, seeds, strict=True):
-            say(f"{target}  seed {drawn}")
-        if peak:
-            from flux1.pipeline.memory import bytes_text
-
-            told = ", ".join(f"{bytes_text(most)} of {what}" for what, most in peak.items())
-            say(f"at most {told}")
-    for note in () if quiet else notes:
-        say(note)
-    if dropped and not quiet:
-        shown = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
-        say(f"not read, beyond the encoder's length: {shown!r}")
+        _tell(targets, output, peak)
+    if not quiet:
+        for note in notes:
+            say(note)
+        if dropped:
+            told = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
+            say(f"not read, beyond the encoder's length: {told!r}")
 
 
-def _targets(output: Path, request: ImageRequest) -> list[Path]:
-    """The files to write; OutputError, before anything is drawn, if that could not be."""
+def _targets(
+    variant: Variant,
+    prompts: Sequence[str],
+    asked: Mapping[str, Any],
+    output: Path,
+    overwrite: bool,
+) -> list[Target]:
+    """The pictures to draw; RequestError, or OutputError for a file that could not be written."""
     from flux1.safety.provenance import check_writable
 
-    targets = [output]
-    if request.num_images > 1:
-        names = [f"{output.stem}-{k}{output.suffix}" for k in range(request.num_images)]
-        targets = [output.with_name(name) for name in names]
+    requests = [make_request(variant, prompt, **asked) for prompt in prompts]
+    pictures = seeds_of(requests)
+    files = picture_files(output, [seed for _, seed in pictures], overwrite)
+    for file in files:
+        check_writable(file)
+    return [Target(file, *picture) for file, picture in zip(files, pictures, strict=True)]
+
+
+def _report(targets: Sequence[Target], requests: Sequence[ImageRequest]) -> dict[str, Any]:
+    """The `--json` object's files and requests."""
+    images = [
+        {"file": str(one.file), "seed": one.seed, "request": requests.index(one.request)}
+        for one in targets
+    ]
+    return {"images": images, "requests": [asdict(request) for request in requests]}
+
+
+def _tell(targets: Sequence[Target], output: Path, peak: Mapping[str, int]) -> None:
     for target in targets:
-        check_writable(target)
-    return targets
+        say(f"{target.file}  seed {target.seed}")
+    if len(targets) == 1 and output.is_file() and targets[0].file != output:
+        say(f"{output} was there already and is kept; --overwrite replaces it")
+    if peak:
+        from flux1.pipeline.memory import bytes_text
 
-
-def _check_storable(pipeline: "FluxPipeline", request: ImageRequest, target: Path) -> None:
-    """Encode an empty picture: a format that cannot hold the size or the recipe fails now."""
-    from PIL import Image
-
-    from flux1.safety.provenance import encode_picture, format_for
-
-    blank = Image.new("RGB", request.finished_size)
-    encode_picture(blank, _recipe(pipeline, request, request.seed), format_for(target))
-
-
-def _draw(
-    pipeline: "FluxPipeline", request: ImageRequest, targets: list[Path], show: bool
-) -> tuple[list[int], float | None]:
-    """Draw with a progress bar (a tick per step of every picture). The seeds, and the seconds of a
-    step (of all pictures together, without the first, before which prompts are encoded)."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from flux1.events import Finished
-    from flux1.safety.provenance import encode_picture, format_for, write_picture
-
-    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    seeds: dict[int, int] = {}
-    moments: list[float] = []
-    with Progress(*columns, console=stderr(), disable=not show, transient=True) as progress:
-        task = progress.add_task("", total=request.steps * request.num_images)
-        for event in pipeline.stream([request]):
-            if isinstance(event, Finished):
-                target = targets[event.image]
-                recipe = _recipe(pipeline, request, event.seed)
-                write_picture(target, encode_picture(event.picture, recipe, format_for(target)))
-                seeds[event.image] = event.seed
-            else:
-                progress.advance(task)
-                if event.image == 0:
-                    moments.append(time.perf_counter())
-    steps = len(moments) - 1
-    step_s = round((moments[-1] - moments[0]) / steps, 3) if steps else None
-    return [seeds[i] for i in range(len(targets))], step_s
-
-
-def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Recipe":
-    from flux1.safety.provenance import LoraRecord, recipe_of
-
-    loaded = [(pipeline.loaded_lora(use.name), use.scale) for use in request.loras]
-    records = tuple(LoraRecord(at.path.name, scale, at.sha256[:12]) for at, scale in loaded)
-    return recipe_of(request, seed, pipeline.origin, records)
+        told = ", ".join(f"{bytes_text(most)} of {what}" for what, most in peak.items())
+        say(f"at most {told}")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
-from flux1.errors import DependencyError, RequestError, nearest
+from flux1.errors import DependencyError, RequestError, UnknownModelError, nearest
 from flux1.events import Finished, Step
 from flux1.request import ImageRequest, Origin
-from flux1.variants import Variant
+from flux1.variants import Variant, find
 
 Runtime = Literal["torch", "onnx"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
@@ -29,12 +29,20 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """A model that was found and not read yet: its row; how to load it for a request; and what it
+    """A model that was found and not read yet: its row; how to load it for requests; and what it
     took at most (bytes by the kind of memory) when it has drawn."""
 
     variant: Variant
-    load: Callable[[ImageRequest], Any]
+    load: Callable[[Sequence[ImageRequest]], Any]
     peaks: Callable[[Any], Mapping[str, int]]
+
+
+def named_row(model: str) -> Variant | None:
+    """The row of a model that is asked for by name, which is known before any file is opened."""
+    try:
+        return find(model)
+    except UnknownModelError:
+        return None
 
 
 def find_model(
@@ -71,14 +79,15 @@ def _torch(model: str, device: str | None, dtype: str | None, memory: str | None
 
     source = locate(model, read(Settings).models)
 
-    def load(request: ImageRequest) -> Any:
+    def load(requests: Sequence[ImageRequest]) -> Any:
         from flux1.pipeline.pipeline import FluxPipeline
         from flux1.weights.lora.read import read_lora
 
-        for use in request.loras:  # what is wrong with one is said before a model is loaded
+        loras = requests[0].loras  # those of all: options of the call, not of a prompt
+        for use in loras:  # what is wrong with one is said before a model is loaded
             read_lora(Path(use.name), source.variant.transformer)
         pipeline = FluxPipeline.from_pretrained(source, device=device, dtype=dtype, memory=memory)
-        for use in request.loras:
+        for use in loras:
             pipeline.load_lora(use.name)
         return pipeline
 
@@ -99,12 +108,13 @@ def _onnx(model: str, provider: str) -> Found:
 
         folder = find_folder(model, read(Settings).models)
 
-    def load(request: ImageRequest) -> Any:
+    def load(requests: Sequence[ImageRequest]) -> Any:
         try:
             from flux1.runtime.pipeline import OnnxPipeline, check_request
         except ImportError as failure:
             raise DependencyError("runtime onnx", failure.name, "onnx") from failure
-        check_request(request)
+        for request in requests:
+            check_request(request)
         return OnnxPipeline.from_folder(folder, provider)
 
     return Found(read_folder(folder).variant, load, lambda _: {})
