@@ -3,5 +3,5 @@
 from jaxtyping import install_import_hook
 
 _hook = install_import_hook(
-    ["flux1.model", "flux1.flow", "flux1.pipeline", "flux1.training"], "beartype.beartype"
+    ["flux1.model", "flux1.flow", "flux1.pipeline", "flux1.training"], "shapes.check"
 )

@@ -2,6 +2,9 @@
 and file names, sizes in kilobytes. What loads this folder loads the real one."""
 
 import json
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +68,25 @@ T5 = {
 def make_diffusers_folder(path: Path, guidance: bool = True, max_shard_size: str = "5GB") -> Path:
     """Write a tiny random FLUX.1 to `path`, the same each time; with `guidance` like dev, without
     like schnell. Returns `path`."""
+    made = _diffusers_folder(guidance, max_shard_size)
+    return Path(shutil.copytree(made, path, dirs_exist_ok=True))
+
+
+@cache
+def _diffusers_folder(guidance: bool, max_shard_size: str) -> Path:
+    """Such a folder of this process, to be copied."""
+    path = Path(_place().name) / f"{guidance}-{max_shard_size}"
     autoencoder_model().save_pretrained(path / "vae")
     transformer_model(guidance).save_pretrained(path / "transformer", max_shard_size=max_shard_size)
     make_text_folders(path)
     index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
     (path / "model_index.json").write_text(json.dumps(index))
     return path
+
+
+@cache
+def _place() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="synthetic-")  # gone with the process
 
 
 def make_text_folders(path: Path, **t5_changes: object) -> None:

@@ -21,6 +21,7 @@ def _written(folder: Path, ending: str) -> str:
     return file.read_text()
 
 
+@pytest.mark.slow
 def test_two_models_on_two_processes(tmp_path: Path):
     done = subprocess.run(
         [

@@ -9,6 +9,7 @@ import load
 from benchmark_results import written
 
 
+@pytest.mark.slow
 def test_accepted_jobs_end_exactly_once_though_the_server_is_killed(capsys):
     crash.main(kills=1, jobs=6, model="tiny", seed=0)
     report = json.loads(capsys.readouterr().out.splitlines()[-1])

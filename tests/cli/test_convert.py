@@ -9,14 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from shell import flux1
+
 REFERENCE = Path(__file__).parents[2] / "docs/reference/command-line.md"
-
-
-def flux1(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "flux1", *map(str, words)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
 
 
 def test_a_model_by_name_to_gguf_and_what_inspect_says_of_it(tmp_path):

@@ -1,20 +1,12 @@
 """`flux1 export onnx` and `flux1 generate --runtime onnx`, as a user runs them."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from graphs import exported
-
-
-def flux1(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "flux1", *map(str, words)],
-        capture_output=True, text=True, cwd=cwd, timeout=300, check=False,
-    )  # fmt: skip
+from shell import flux1
 
 
 def test_export_reports_what_it_wrote_and_the_folder_draws(tmp_path):

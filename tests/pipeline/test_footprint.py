@@ -28,7 +28,15 @@ def peak(action, folder):
     return allocated.peak(torch.no_grad()(action), folder)
 
 
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=str)
+def widens(dtype, folder):
+    """Whether this processor's product holds its answer in float32 too: some have no bfloat16."""
+    x, linear = torch.randn(64, 64, dtype=dtype), torch.nn.Linear(64, 512, dtype=dtype)
+    return peak(lambda: linear(x), folder) > 2 * 64 * 512 * dtype.itemsize
+
+
+@pytest.fixture(
+    params=[torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=str
+)
 def dtype(request):
     return request.param
 
@@ -48,7 +56,8 @@ def test_a_model_call_takes_what_is_said(tmp_path, variant, dtype, rows, side):
         "guidance": torch.ones(rows) if config.guidance_embed else None,
     }
     said = call_bytes(config, dtype, rows * (side**2 + text))
-    assert 0.9 <= said / peak(lambda: network(**inputs), tmp_path) <= 1.2
+    least = 0.8 if widens(dtype, tmp_path) else 0.9
+    assert least <= said / peak(lambda: network(**inputs), tmp_path) <= 1.2
 
 
 @pytest.mark.parametrize("variant", [TINY, FLUX_MINI], ids=lambda v: v.id)

@@ -202,6 +202,7 @@ def run(folder, memory):
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is told by /proc")
 def test_the_peak_is_near_what_is_said_and_below_what_is_allowed(sized):
     """What is said is no less than what is measured (to 3 %), and at most two fifths more: some

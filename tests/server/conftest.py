@@ -8,8 +8,11 @@ import pytest
 from flux1 import FluxPipeline
 from flux1.server.parts import Parts
 from flux1.settings import ServerSettings
+from passwords import quick_passwords
 from service import EMAIL, Running, joined, newcomer, serving, settings_in
 from store.databases import fresh_databases
+
+__all__ = ["quick_passwords"]
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ def address(tmp_path_factory):
             yield url, newcomer(parts, url, "contract@example.com").key
 
 
+@pytest.mark.slow
 def test_the_server_does_what_its_document_says(address, tmp_path):
     url, key = address
     (tmp_path / "schemathesis.toml").write_text(CONFIG)

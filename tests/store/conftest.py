@@ -3,14 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pwdlib import PasswordHash
 
 from flux1.store.accounts import Account, Accounts
 from flux1.store.database import Database
 from flux1.store.jobs import Jobs
 from flux1.store.tables import ACCOUNTS
+from passwords import quick, quick_passwords
 from store.databases import KINDS, fresh_databases
 from store.samples import PASSWORD
+
+__all__ = ["quick_passwords"]
 
 
 class Clock:
@@ -73,8 +75,8 @@ def accounts(database):
 
 @pytest.fixture(scope="session")
 def password_hash():
-    """Of PASSWORD. Argon2 is slow on purpose, so accounts that only have to be there share it."""
-    return PasswordHash.recommended().hash(PASSWORD)
+    """Of PASSWORD: accounts that only have to be there share it."""
+    return quick().hash(PASSWORD)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from flux1.errors import AccountError
 from flux1.store.accounts import Accounts
 from flux1.store.database import Database
 from flux1.store.keys import Keys
-from flux1.store.tables import METADATA
+from flux1.store.tables import ACCOUNTS, METADATA
+from passwords import recommended
 from store.samples import PASSWORD, race
 
 
@@ -205,3 +206,14 @@ def test_no_secret_is_stored_in_the_clear(url):
     assert key.prefix.encode() in stored
     for hidden in (PASSWORD, token, csrf, secret, secret.removeprefix(key.prefix)):
         assert hidden.encode() not in stored
+
+
+def test_passwords_are_hashed_slowly(database, monkeypatch):
+    """The parameters that RFC 9106 calls its second recommendation: 64 MiB, three passes."""
+    monkeypatch.setattr(PasswordHash, "recommended", recommended)
+    slow = Accounts(database)
+    made = slow.register("ada@example.org", PASSWORD)
+    with database.begin() as connection:
+        kept = connection.execute(select(ACCOUNTS.c.password_hash)).scalar_one()
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert slow.authenticate("ada@example.org", PASSWORD) == made

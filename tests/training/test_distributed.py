@@ -34,6 +34,7 @@ def tensors(file):
     return {name: found[name] for name in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--rank", "4"), ("--full", "--lr", "1e-3")], ids=str)
 def test_two_processes_are_one(tmp_path, options):
     data = picture_folder(tmp_path / "data")

@@ -25,6 +25,7 @@ from flux1.training.finetune.settings import Pictures, RunOptions, choose_settin
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL, TINY
 from flux1.weights.files.safetensors import FileTensors, write_tensors
 from flux1.weights.sources import locate
+from shell import python
 from synthetic import make_diffusers_folder
 from training.folders import picture_folder
 
@@ -179,6 +180,7 @@ finetune(Path({data!r}), Path({out!r}), RunOptions(log_every=1, checkpoint_every
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_run_killed_in_the_middle_has_the_same_losses_and_weights(data, tmp_path, method):
     options = RunOptions(log_every=1, checkpoint_every=3)
@@ -327,9 +329,7 @@ def test_a_disk_that_is_full_keeps_the_last_checkpoint_and_the_run_goes_on_later
     script = FULL_DISK.format(
         path=[str(Path(__file__).parents[1])], data=str(data), out=str(out), size=len(kept) // 2
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = python(script)
     assert "OutputError" in done.stdout, done.stderr
     assert "the checkpoint of step 9 cannot be written (File too large)" in done.stdout
     assert "the one before is kept" in done.stdout

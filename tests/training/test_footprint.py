@@ -55,7 +55,7 @@ def one_run(settings, recompute):
 
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("given", [{"layers": "attention"}, {}, {"layers": "all"},
                                    {"method": "full"}], ids=str)  # fmt: skip
 def test_a_run_takes_what_is_said(tmp_path, given, precision, recompute):

@@ -63,6 +63,7 @@ test_loop.train(
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_ends_with_the_same_weights(sprites, tmp_path):
     chosen = settings(steps=60, checkpoint_every=1)
     tests, folder = Path(__file__).parents[1], tmp_path / "killed"

@@ -498,6 +498,7 @@ print(-peak(small) + peak(large))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a parent's peak counts too")
 @pytest.mark.parametrize(("layout", "dtype"), [("bfl", "fp8"), ("gguf", "q8_0")])
 def test_memory_holds_one_tensor(layout, dtype, files, tmp_path):

@@ -200,6 +200,7 @@ def lying(rng, shapes):
     return entries
 
 
+@pytest.mark.slow
 def test_a_thousand_files_that_are_nearly_ours_are_told_or_refused_in_one_line(tmp_path):
     rng, file, networks = random.Random(0), tmp_path / "x", networks_at_tiny_size()
     refused: list[str] = []

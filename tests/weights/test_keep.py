@@ -14,7 +14,10 @@ from flux1.weights.files.safetensors import write_tensors
 from flux1.weights.kinds.t5 import t5_table
 from flux1.weights.load import random_transformer
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 CONFIG = TransformerConfig(
     in_channels=16, vec_in_dim=64, context_in_dim=64, hidden_size=768, num_heads=6,

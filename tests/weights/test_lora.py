@@ -402,6 +402,7 @@ def broken(rng: random.Random, made: Made) -> Made:
     return Made(tensors, metadata)
 
 
+@pytest.mark.slow
 def test_thousands_of_broken_files_are_read_or_refused_in_one_line(tmp_path):
     config, state = weights()
     good = [make_lora(kind, config, state) for kind in KINDS]

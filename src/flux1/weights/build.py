@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from flux1.errors import WeightsError
 from flux1.weights.files.lazy import Stored, StoredTensors
@@ -18,9 +19,19 @@ Config = TypeVar("Config")
 Device = torch.device | str
 
 
-def empty(build: Callable[[Config], Network], config: Config) -> Network:
-    """A network of shapes alone."""
-    with torch.device("meta"):
+class _Unfilled(TorchFunctionMode):
+    """Leaves tensors as they are that torch.nn.init would fill. Tensors of shapes alone cannot be
+    filled, and trying to imports torch's compiler, which takes longer than loading flux-mini."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def empty(build: Callable[[Config], Network], config: Config, device: Device = "meta") -> Network:
+    """A network of shapes alone; on another device, with weights in memory that is not filled."""
+    with torch.device(device), _Unfilled():
         return build(config).eval().requires_grad_(False)
 
 
@@ -62,7 +73,6 @@ def fill(
 def randomise(network: Network, seed: int) -> Network:
     """Draw weights: matrices and kernels with variance 1 / inputs, biases small, norms near 1."""
     generator = torch.Generator().manual_seed(seed)
-    network.to_empty(device="cpu")
     for name in _parameter_names(network):
         parameter = network.get_parameter(name)
         parameter.normal_(generator=generator)

@@ -202,12 +202,12 @@ def _tokenizer(kind: Kind, place: Path, words: int) -> Any:
 
 def random_transformer(config: TransformerConfig, seed: int) -> Transformer:
     """Weights that let every input through, the same for the same seed; no global state is used."""
-    return randomise(empty(Transformer, config), seed)
+    return randomise(empty(Transformer, config, "cpu"), seed)
 
 
 def random_autoencoder(config: AutoencoderConfig, seed: int) -> Autoencoder:
     """As `random_transformer`."""
-    return randomise(empty(Autoencoder, config), seed)
+    return randomise(empty(Autoencoder, config, "cpu"), seed)
 
 
 def random_text(text: Text, seed: int) -> TextParts:
@@ -217,4 +217,5 @@ def random_text(text: Text, seed: int) -> TextParts:
     """
     if text.bert is None:
         raise ValueError("random text weights exist for a sentence encoder alone")
-    return {"bert": TextPart(randomise(empty(BertText, text.bert), seed), byte_tokenizer())}
+    network = randomise(empty(BertText, text.bert, "cpu"), seed)
+    return {"bert": TextPart(network, byte_tokenizer())}
