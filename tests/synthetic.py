@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torch import nn
 
 from flux1.training.mini.sprites import Sprites
 from flux1.training.mini.vocabulary import NOUNS, STYLES
+from flux1.training.mini.world.drawings import Drawings, style_of
+from flux1.training.mini.world.nouns import all_nouns
 
 TRANSFORMER = {
     "patch_size": 1,
@@ -182,3 +185,20 @@ def disc_sprites() -> Sprites:
         alpha = np.broadcast_to(inside * 255, (len(NOUNS), 24, 24, 1))
         drawings[style] = np.concatenate([rgb, alpha], axis=-1).astype(np.uint8)
     return Sprites(drawings)
+
+
+def ellipse_drawings() -> Drawings:
+    """Drawings of the world of scenes that need no network: a coloured ellipse for each."""
+    rng = np.random.default_rng(0)
+    rows = [(n.name, name, framing) for n in all_nouns().values() for name, framing in n.drawings]
+    sides = rng.integers(16, 33, (len(rows), 2)).tolist()
+    colours = rng.integers(60, 220, (len(rows), 3)).tolist()
+    rgba = [_ellipse(*side, tuple(colour)) for side, colour in zip(sides, colours, strict=True)]
+    nouns, names, framings = zip(*rows, strict=True)
+    return Drawings(rgba, nouns, names, tuple(map(style_of, names)), framings)
+
+
+def _ellipse(wide: int, high: int, colour: tuple[int, ...]) -> np.ndarray:
+    image = Image.new("RGBA", (wide, high))
+    ImageDraw.Draw(image).ellipse((0, 0, wide - 1, high - 1), fill=(*colour, 255))
+    return np.asarray(image)

@@ -216,6 +216,30 @@ FLUX_MINI_TEACHER = replace(
     weights="local",
     aliases=(),
 )
+FLUX_MINI_SCENES = replace(
+    FLUX_MINI_TEACHER,
+    id="flux-mini-scenes",
+    title="flux-mini's next world, 23 M: people, places and light; a recipe, not trained yet",
+    transformer=TransformerConfig(
+        in_channels=128,
+        out_channels=128,
+        vec_in_dim=384,
+        context_in_dim=384,
+        hidden_size=384,
+        num_heads=6,
+        depth=2,
+        depth_single_blocks=5,
+        axes_dim=(8, 28, 28),
+        guidance_embed=False,
+    ),
+    autoencoder=AutoencoderConfig(
+        channels=16,
+        channel_mult=(1, 2, 4, 8, 8),
+        res_blocks=1,
+        latent_channels=32,
+        norm_groups=8,
+    ),
+)
 TINY = Variant(
     id="tiny",
     title="random weights of all the right shapes, for tests",
@@ -241,6 +265,7 @@ VARIANTS: tuple[Variant, ...] = (
     FLUX_MINI,
     FLUX_MINI_SCHNELL,
     FLUX_MINI_TEACHER,
+    FLUX_MINI_SCENES,
     FLUX_DEV,
     FLUX_KREA,
     FLUX_SCHNELL,

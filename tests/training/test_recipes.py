@@ -1,6 +1,7 @@
 """A whole recipe at tiny size, from drawings to a model that draws; and what a bad one says."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from flux1.errors import DataError, WeightsError
 from flux1.flow.path import velocity
 from flux1.pipeline.load import load
 from flux1.training.mini import make as making
-from flux1.training.mini import recipes
+from flux1.training.mini import recipes, worlds_of_recipes
 from flux1.training.mini.data import Buckets, EncodedScenes
 from flux1.training.mini.make import make
 from flux1.training.mini.rectified_flow import RectifiedFlowObjective
@@ -251,3 +252,38 @@ def test_the_projects_own_recipes_are_valid():
     assert "flux-mini" in recipes.recipe_names()
     for name in recipes.recipe_names():
         assert recipes.read_recipe(name).name == name
+
+
+def test_a_recipe_of_the_world_of_scenes_draws_too(offline, drawings, tmp_path, monkeypatch):
+    """The other world by its name: its own mixtures, its own words beside the weights."""
+    text = TOML.replace('name = "small"', 'name = "small"\nworld = "scenes"').replace(
+        "{ single = 0, coloured = 0, pair = 1, count = 0 }",
+        "{ empty = 1, single = 0, coloured = 0, pair = 0, painted = 0, count = 0, triple = 0, "
+        "layered = 0, motif = 0 }",
+    )
+    path = tmp_path / "scenes.toml"
+    path.write_text(text)
+    row = worlds_of_recipes.WORLDS["scenes"]
+    offline_row = dataclasses.replace(row, prepare=lambda path: None, open=lambda path: drawings)
+    monkeypatch.setitem(worlds_of_recipes.WORLDS, "scenes", offline_row)
+    recipe = recipes.read_recipe(str(path))
+    model = make(recipe, tmp_path / "run", SILENT, CPU)
+    pipeline = FluxPipeline.from_pretrained(model)
+    drawn = pipeline("a city at sunset", seed=0, steps=2)
+    assert drawn.images[0].size == (64, 64)
+    words = json.loads((model / "words.json").read_text())
+    assert {"city", "beach"} <= {entry[0] for entry in words["places"]}
+    empty = (tmp_path / "run" / "scenes-2" / "64x64" / "scenes.jsonl").read_text().splitlines()
+    assert all("things" not in json.loads(line) for line in empty)
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ('seed = 0', 'seed = 0\nworld = "sceens"', "no world 'sceens'.*scenes"),
+    ("single = 0,", "single = 0, layered = 0.1,", "mixture.*layered"),
+    ("pair = 1", "pair = 0.5", "add up to 1"),
+])  # fmt: skip
+def test_a_bad_world_or_mixture_is_named(old, new, said, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(TOML.replace(old, new, 1))
+    with pytest.raises(DataError, match=said):
+        recipes.read_recipe(str(path))

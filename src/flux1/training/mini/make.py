@@ -36,7 +36,6 @@ from flux1.training.mini.autoencoder import (
 from flux1.training.mini.data import Buckets, EncodedScenes, encode_scenes, latent_statistics
 from flux1.training.mini.grounding import GroundingObjective
 from flux1.training.mini.guidance_distillation import GuidanceDistillationObjective, student_of
-from flux1.training.mini.lessons import SpriteLessons
 from flux1.training.mini.recipes import (
     GroundingStage,
     GrownStage,
@@ -47,12 +46,10 @@ from flux1.training.mini.recipes import (
     sides_of,
 )
 from flux1.training.mini.rectified_flow import RectifiedFlowObjective
-from flux1.training.mini.scenes import SpriteWorld
-from flux1.training.mini.sprites import Sprites, prepare_sprites
 from flux1.training.mini.step_distillation import StepDistillationObjective
 from flux1.training.mini.text import fetch_sentence_model
-from flux1.training.mini.words import learnt_words
-from flux1.training.mini.worlds import painter
+from flux1.training.mini.worlds import Painter, painter
+from flux1.training.mini.worlds_of_recipes import WORLDS, OpenWorld
 from flux1.training.transformer import initialise
 from flux1.variants import Variant, find
 from flux1.weights.files.safetensors import read_json, write_json
@@ -125,13 +122,13 @@ class Run:
     def phases(self, variant: Variant) -> Made:
         """Everything up to the last phase of the transformer, which is of `variant`'s shape."""
         recipe = self.recipe
-        sprites = self._sprites()
+        world = self._world()
         language = fetch_sentence_model(self.folder / "text", self.bert)
         language.network.to(self.device)
         languages = {"plain": language}
         if recipe.grounding is not None:
-            languages["grounded"] = self._grounded(language, recipe.grounding)
-        autoencoder = self._autoencoder(sprites)
+            languages["grounded"] = self._grounded(language, world, recipe.grounding)
+        autoencoder = self._autoencoder(world)
 
         torch.manual_seed(recipe.seed)
         transformer = Transformer(variant.transformer)
@@ -140,7 +137,7 @@ class Run:
         for number, phase in enumerate(recipe.transformer, start=1):
             of = f"transformer, phase {number} of {len(recipe.transformer)}"
             seed = recipe.seed + number - 1
-            scenes = self._scenes(phase, made.autoencoder, sprites, seed, number, of)
+            scenes = self._scenes(phase, made.autoencoder, world, seed, number, of)
             made = Made(made.transformer, autoencoder, languages[phase.text], scenes)
             objective = RectifiedFlowObjective(
                 self._networks(made, variant), scenes, recipe.preview_prompts, seed,
@@ -197,7 +194,7 @@ class Run:
         sizes = dict.fromkeys(size for phase in self.recipe.transformer for size in phase.scenes)
         save_model_folder(
             folder, variant, made.transformer, made.autoencoder, text,
-            words=learnt_words(), sizes=list(sizes),
+            words=WORLDS[self.recipe.world].words(), sizes=list(sizes),
         )  # fmt: skip
         return folder
 
@@ -205,20 +202,21 @@ class Run:
         text = text_encoder({"bert": made.language}, self.variant.text)
         return Loaded(variant, made.transformer, made.autoencoder, text)
 
-    def _sprites(self) -> Sprites:
-        path = self.folder / "sprites.npz"
+    def _world(self) -> OpenWorld:
+        row = WORLDS[self.recipe.world]
+        path = self.folder / row.file
         if not path.exists():
             self.console.print("fetching and rendering the drawings")
-            prepare_sprites(path)
-        return Sprites.open(path)
+            row.prepare(path)
+        return OpenWorld(row, row.open(path))
 
-    def _grounded(self, language: TextPart, stage: GroundingStage) -> TextPart:
+    def _grounded(self, language: TextPart, world: OpenWorld, stage: GroundingStage) -> TextPart:
         """A sentence encoder that says where things stand: trained, or the finished one read."""
         self.console.print("sentence encoder")
         finished = self.folder / "grounding" / "text_encoder.safetensors"
         if not finished.exists():
             objective = GroundingObjective(
-                copy.deepcopy(language.network), language.tokenizer, SpriteLessons(),
+                copy.deepcopy(language.network), language.tokenizer, world.lessons,
                 stage.loop.batch_size, self.recipe.seed, self.variant.text.max_tokens,
                 stage.code_weight,
             )  # fmt: skip
@@ -226,25 +224,23 @@ class Run:
         bert = load_network(finished, "bert", self.bert).to(self.device)
         return TextPart(bert, language.tokenizer)
 
-    def _autoencoder(self, sprites: Sprites) -> Autoencoder:
+    def _autoencoder(self, world: OpenWorld) -> Autoencoder:
         """Trained, or the finished one read; then the latents' shift and scale are measured (where
         it is grown, before: growing keeps them)."""
         recipe, stage, side = self.recipe, self.recipe.autoencoder, self.recipe.picture_size
         raw = dataclasses.replace(self.variant.autoencoder, scale_factor=1.0, shift_factor=0.0)
         if stage.grown is None:
-            model = measured = self._first_autoencoder(sprites, raw, side)
+            model = measured = self._first_autoencoder(world, raw, side)
         else:
             side //= 2
-            measured = self._first_autoencoder(sprites, inner_config(raw), side)
-            model = self._grown_autoencoder(sprites, measured, raw, stage.grown)
-        shift, scale = latent_statistics(
-            measured, painter(SpriteWorld(sprites), (side, side)), recipe.seed
-        )
+            measured = self._first_autoencoder(world, inner_config(raw), side)
+            model = self._grown_autoencoder(world, measured, raw, stage.grown)
+        shift, scale = latent_statistics(measured, self._painter(world, side), recipe.seed)
         model.config = dataclasses.replace(raw, scale_factor=scale, shift_factor=shift)
         return model
 
     def _first_autoencoder(
-        self, sprites: Sprites, config: AutoencoderConfig, picture_size: int
+        self, world: OpenWorld, config: AutoencoderConfig, picture_size: int
     ) -> Autoencoder:
         self.console.print(f"autoencoder, {picture_size} pixels")
         stage, seed = self.recipe.autoencoder, self.recipe.seed
@@ -257,16 +253,16 @@ class Run:
             objective = AutoencoderObjective(
                 model,
                 Crops(
-                    painter(SpriteWorld(sprites), (picture_size, picture_size)),
-                    stage.loop.batch_size, seed, stage.crop_size,
+                    self._painter(world, picture_size), stage.loop.batch_size, seed,
+                    stage.crop_size,
                 ),
-                stage.kl_weight, stage.edge_weight,
+                stage.kl_weight, stage.edge_weight, stage.equivariance, stage.latent_noise,
             )  # fmt: skip
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
         return load_network(finished, "autoencoder", config, Storage(torch.float32, self.device))
 
     def _grown_autoencoder(
-        self, sprites: Sprites, inner: Autoencoder, config: AutoencoderConfig, grown_by: GrownStage
+        self, world: OpenWorld, inner: Autoencoder, config: AutoencoderConfig, grown_by: GrownStage
     ) -> Autoencoder:
         recipe, stage = self.recipe, self.recipe.autoencoder
         self.console.print(f"autoencoder, {recipe.picture_size} pixels")
@@ -278,8 +274,8 @@ class Run:
             objective = GrownAutoencoderObjective(
                 model, inner.requires_grad_(False),
                 Crops(
-                    painter(SpriteWorld(sprites), (recipe.picture_size, recipe.picture_size)),
-                    grown_by.loop.batch_size, recipe.seed, 2 * stage.crop_size,
+                    self._painter(world, recipe.picture_size), grown_by.loop.batch_size,
+                    recipe.seed, 2 * stage.crop_size,
                 ),
                 stage.edge_weight, grown_by.latent_noise,
             )  # fmt: skip
@@ -290,25 +286,28 @@ class Run:
         self,
         phase: TransformerPhase,
         autoencoder: Autoencoder,
-        sprites: Sprites,
+        world: OpenWorld,
         seed: int,
         number: int,
         of: str,
     ) -> Buckets:
         """Compose and encode a phase's scenes, each size in a folder of its name, or read them."""
         multiple = self.variant.size_multiple
-        parts, world = [], SpriteWorld(sprites, phase.mixture)
+        parts, shown = [], world.of(phase.mixture)
         for turn, (size, count) in enumerate(phase.scenes.items()):
             (width, height), place = sides_of(size), self.folder / f"scenes-{number}" / size
             if not (place / "latents.safetensors").exists():
                 self.console.print(f"{of}: composing and encoding scenes of {size}")
                 with Progress(console=self.console) as progress:
                     encode_scenes(
-                        place, autoencoder, world, (width, height), count, seed + 1000 * turn,
+                        place, autoencoder, shown, (width, height), count, seed + 1000 * turn,
                         getattr(torch, phase.loop.precision), progress,
                     )  # fmt: skip
-            parts.append(EncodedScenes.open(place, (height // multiple, width // multiple), world))
+            parts.append(EncodedScenes.open(place, (height // multiple, width // multiple), shown))
         return Buckets(tuple(parts), self._batch_tokens(phase.loop))
+
+    def _painter(self, world: OpenWorld, side: int) -> Painter:
+        return painter(world.of(self.recipe.autoencoder.mixture), (side, side))
 
     def _batches(self, made: Made, loop: LoopSettings) -> Buckets:
         """The last scenes, in batches of a later stage's size."""

@@ -20,7 +20,7 @@ from pydantic import (
 
 from flux1.errors import DataError, nearest
 from flux1.training.loop import LoopSettings
-from flux1.training.mini.scenes import Mixture
+from flux1.training.mini.worlds_of_recipes import WORLDS
 from flux1.variants import find
 
 _STRICT = ConfigDict(extra="forbid")
@@ -39,13 +39,17 @@ class GrownStage:
 
 @dataclass(frozen=True)
 class AutoencoderStage:
-    """`kl_weight` and `edge_weight` beside the L1 loss of `crop_size` crops. Where it is `grown`
+    """`kl_weight`, `edge_weight`, `equivariance` and `latent_noise` as in the objective, on crops
+    of `crop_size` pixels of a `mixture` (empty: the world's usual one). Where it is `grown`
     afterwards, it learns on pictures of half the recipe's `picture_size` first."""
 
     loop: LoopSettings
     crop_size: PositiveInt = 64
     kl_weight: NonNegativeFloat = 1e-3
     edge_weight: NonNegativeFloat = 0.5
+    equivariance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    latent_noise: NonNegativeFloat = 0.0
+    mixture: dict[str, float] = field(default_factory=dict)
     grown: GrownStage | None = None
     __pydantic_config__ = _STRICT
 
@@ -61,16 +65,17 @@ class GroundingStage:
 
 @dataclass(frozen=True)
 class TransformerPhase:
-    """`scenes`: how many of each size ("256x192": width, height) of a mixture, composed and encoded
-    once; `caption_dropout` of the captions become empty. A batch is of one size; the loop's
-    `batch_size` counts pictures of the recipe's `picture_size`, and larger ones are fewer. Each
-    phase starts from the averaged weights of the one before. `text`: the sentence encoder as it
-    came, or grounded; the last phase's is the model's."""
+    """`scenes`: how many of each size ("256x192": width, height) of a `mixture` (shares of the
+    world's kinds of scenes; empty: its usual ones), composed and encoded once; `caption_dropout` of
+    the captions become empty. A batch is of one size; the loop's `batch_size` counts pictures of
+    the recipe's `picture_size`, and larger ones are fewer. Each phase starts from the averaged
+    weights of the one before. `text`: the sentence encoder as it came, or grounded; the last
+    phase's is the model's."""
 
     loop: LoopSettings
     scenes: Annotated[dict[Size, PositiveInt], Field(min_length=1)]
     text: Literal["plain", "grounded"] = "plain"
-    mixture: Mixture = field(default_factory=Mixture)
+    mixture: dict[str, float] = field(default_factory=dict)
     caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.1
     __pydantic_config__ = _STRICT
 
@@ -106,7 +111,8 @@ class StepStage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training, from the names of packages to folders of weights."""
+    """A whole training, from the names of packages to folders of weights; `world` says of what
+    (one of `WORLDS`)."""
 
     name: str
     variant: str
@@ -117,6 +123,7 @@ class Recipe:
     grounding: GroundingStage | None = None
     guidance_distillation: GuidanceStage | None = None
     step_distillation: StepStage | None = None
+    world: str = "sprites"
     preview_prompts: tuple[str, ...] = ("a red apple on a blue background",)
     __pydantic_config__ = _STRICT
 
@@ -164,6 +171,7 @@ def _check_together(recipe: Recipe) -> None:
             raise DataError(
                 f"recipe: {name}: {side} is not a multiple of {multiple}; nearest: {near}"
             )
+    _check_world(recipe)
     for i, phase in enumerate(recipe.transformer):
         for size, count in phase.scenes.items():
             width, height = sides_of(size)
@@ -190,6 +198,23 @@ def _check_together(recipe: Recipe) -> None:
     if distilled is not None and distilled.scales[0] >= distilled.scales[1]:
         low, high = distilled.scales
         raise DataError(f"recipe: guidance_distillation.scales: {low} is not below {high}")
+
+
+def _check_world(recipe: Recipe) -> None:
+    """A known world, and mixtures of what it has."""
+    if recipe.world not in WORLDS:
+        raise DataError(
+            f"recipe: world: no world {recipe.world!r}{nearest(recipe.world, WORLDS)}; known: "
+            f"{', '.join(WORLDS)}"
+        )
+    mixtures = {"autoencoder.mixture": recipe.autoencoder.mixture}
+    mixtures |= {f"transformer.{i}.mixture": p.mixture for i, p in enumerate(recipe.transformer)}
+    for place, mixture in mixtures.items():
+        try:
+            WORLDS[recipe.world].mixture(**mixture)
+        except (TypeError, ValueError) as wrong:
+            what = str(wrong).removeprefix("Mixture.__init__() got an ")
+            raise DataError(f"recipe: {place}: {what}") from None
 
 
 def sides_of(size: str) -> tuple[int, int]:
