@@ -4,6 +4,8 @@ Only the layers inside the blocks are quantised: they are 99 % of the weights. O
 modulation keeps the arithmetic of the compute dtype; it has one row for each picture.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,31 +19,80 @@ from flux1.weights.files.lazy import Stored, derived, in_memory
 from flux1.weights.numbers import fp8, int8
 from flux1.weights.numbers.stored import Arithmetic, Kept
 
-# int8: weights in eight bits, arithmetic in the compute dtype; int8_dynamic: arithmetic too;
-# fp8: both in eight-bit floats, on graphics cards that have it.
 Quantization = Literal["int8", "int8_dynamic", "fp8"]
-ARITHMETIC: dict[Quantization, Arithmetic | None] = {
-    "int8": None,
-    "int8_dynamic": int8_linear,
-    "fp8": fp8_linear,
-}
-MULTIPLES: dict[Quantization, int] = {"int8": 1, "int8_dynamic": 8, "fp8": 16}  # on CUDA, of sides
 PLAIN = "img_in"  # of the linear layers alone never stored: it tells the network's dtype and device
 FP8_CAPABILITY = (8, 9)  # Ada
 PIECE = 2**22  # numbers that are worked on at once
 
 
+@dataclass(frozen=True)
+class EightBits:
+    """A way to have a layer's weight in eight bits, with a scale for each row.
+
+    `arithmetic` multiplies it in eight bits, None: in the compute dtype. `code` gives the codes and
+    scales of some rows, of a layer of this name; `stored` is the weight that these are. `decode` is
+    that of files whose weights can stay there, None: of none. On CUDA, the sides of a weight are
+    multiples of `multiple`. `runs_on` says which devices compute so; `instead` what is said else.
+    """
+
+    arithmetic: Arithmetic | None
+    code: Callable[[str, Tensor], tuple[Tensor, Tensor]]
+    stored: Callable[[Stored, Stored], Stored]
+    decode: Callable[..., Tensor] | None
+    multiple: int
+    runs_on: Callable[[torch.device], bool]
+    instead: str = ""
+
+
+def _int8_rows(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+    found = int8.quantize_rows({name: rows})
+    return found[name], found[name + int8.SCALE_SUFFIX]
+
+
+def _fp8_rows(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+    if not rows.isfinite().all():
+        raise WeightsError(f"{name}: holds numbers that are not finite, cannot quantise it")
+    codes, scales = fp8_rows(rows)
+    return codes, scales.flatten()
+
+
+def _fp8_stored(codes: Stored, scales: Stored) -> Stored:
+    return derived(codes.dtype, codes.shape, (codes, scales), fp8.scaled)
+
+
+def _has_fp8(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= FP8_CAPABILITY
+
+
+QUANTIZATIONS: dict[Quantization, EightBits] = {
+    "int8": EightBits(None, _int8_rows, int8.coded, int8.dequantized, 1, lambda device: True),
+    "int8_dynamic": EightBits(
+        int8_linear,
+        _int8_rows,
+        int8.coded,
+        int8.dequantized,
+        8,
+        lambda device: device.type in ("cpu", "cuda"),
+        "int8_dynamic runs on cpu and cuda, not {}; take int8",
+    ),
+    "fp8": EightBits(
+        fp8_linear,
+        _fp8_rows,
+        _fp8_stored,
+        None,
+        16,
+        _has_fp8,
+        "fp8 needs a graphics card that computes in it (Ada, Hopper or later), not {}; take "
+        "int8_dynamic",
+    ),
+}
+
+
 def check_device(quantize: Quantization, device: torch.device) -> None:
     """Flux1Error, naming what to take instead, if the device cannot compute so."""
-    if quantize == "fp8" and (
-        device.type != "cuda" or torch.cuda.get_device_capability(device) < FP8_CAPABILITY
-    ):
-        raise Flux1Error(
-            f"quantize: fp8 needs a graphics card that computes in it (Ada, Hopper or later), not "
-            f"{device}; take int8_dynamic"
-        )
-    if quantize == "int8_dynamic" and device.type not in ("cpu", "cuda"):
-        raise Flux1Error(f"quantize: int8_dynamic runs on cpu and cuda, not {device}; take int8")
+    row = QUANTIZATIONS[quantize]
+    if not row.runs_on(device):
+        raise Flux1Error(f"quantize: {row.instead.format(device)}")
 
 
 def quantizable(name: str) -> bool:
@@ -52,16 +103,17 @@ def quantizable(name: str) -> bool:
 def quantized(name: str, stored: Stored, how: Quantization, device: torch.device | str) -> Kept:
     """A weight in eight bits, in memory. WeightsError, naming it, if it holds numbers that are not
     finite, or a graphics card's kernels do not take its shape."""
-    device, multiple = torch.device(device), MULTIPLES[how]
-    if device.type == "cuda" and any(side % multiple for side in stored.shape):
-        raise WeightsError(f"{name}: {how} takes widths that are multiples of {multiple}")
+    device, row = torch.device(device), QUANTIZATIONS[how]
+    if device.type == "cuda" and any(side % row.multiple for side in stored.shape):
+        raise WeightsError(f"{name}: {how} takes widths that are multiples of {row.multiple}")
     tensors, made = stored.opened(), []
     step = max(1, PIECE // stored.shape[1])
     for start in range(0, stored.shape[0], step):
         rows = stored.decode(tensors, slice(start, start + step)).to(device)
-        made.append(_coded(name, rows, how))
+        made.append(row.code(name, rows))
     codes, scales = (torch.cat(parts) for parts in zip(*made, strict=True))
-    return Kept(_stored(codes, scales), (codes, scales), ARITHMETIC[how])
+    kept = row.stored(in_memory(codes), in_memory(scales))
+    return Kept(kept, (codes, scales), row.arithmetic)
 
 
 def mapped_arithmetic(name: str, stored: Stored, how: Quantization | None) -> Arithmetic | None:
@@ -69,12 +121,12 @@ def mapped_arithmetic(name: str, stored: Stored, how: Quantization | None) -> Ar
     arithmetic needs it."""
     if how is None:
         return None
-    if how == "fp8" or stored.decode is not int8.dequantized:
+    if stored.decode is not QUANTIZATIONS[how].decode:
         raise WeightsError(
             f"{name}: is kept as {stored.dtype}; what stays in its file is quantised there: "
             "flux1 convert IN OUT --to bfl --dtype int8, then take int8_dynamic"
         )
-    return ARITHMETIC[how]
+    return QUANTIZATIONS[how].arithmetic
 
 
 def as_it_is(weight: Tensor) -> Kept:
@@ -97,20 +149,3 @@ def quantize_layers(network: nn.Module, how: Quantization) -> None:
                 matrix = quantized(name, in_memory(weight), how, weight.device)
             stored = StoredLinear(matrix, layer.bias, weight.dtype, weight.device)
             network.set_submodule(name, stored)
-
-
-def _coded(name: str, rows: Tensor, how: Quantization) -> tuple[Tensor, Tensor]:
-    if how != "fp8":
-        found = int8.quantize_rows({name: rows})
-        return found[name], found[name + int8.SCALE_SUFFIX]
-    if not rows.isfinite().all():
-        raise WeightsError(f"{name}: holds numbers that are not finite, cannot quantise it")
-    codes, scales = fp8_rows(rows)
-    return codes, scales.flatten()
-
-
-def _stored(codes: Tensor, scales: Tensor) -> Stored:
-    parts = in_memory(codes), in_memory(scales)
-    if codes.dtype == torch.int8:
-        return int8.coded(*parts)
-    return derived(parts[0].dtype, parts[0].shape, parts, fp8.scaled)
