@@ -10,7 +10,7 @@ import typer
 from flux1.cli.info import printable
 
 if TYPE_CHECKING:
-    from flux1.weights.inspect import Adapter, Network, Report
+    from flux1.weights.inspect import Adapter, NetworkReport, Report
 
 SHOWN = 8  # names in a list
 LONGEST = 200  # letters of a metadata value
@@ -63,7 +63,7 @@ def _shown(report: "Report") -> str:
     return "\n".join((printable(str(report.path)), *rows))
 
 
-def _of_network(network: "Network") -> list[tuple[str, str]]:
+def _of_network(network: "NetworkReport") -> list[tuple[str, str]]:
     kind = network.kind.upper() if network.kind in ("clip", "t5", "bert") else network.kind
     under = f" under {network.prefix}" if network.prefix else ""
     whose = network.dialect.upper() if network.dialect == "bfl" else network.dialect

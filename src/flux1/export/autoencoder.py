@@ -61,7 +61,7 @@ class _Pen:
         return self.conv(x, name, pads=(0,) * 4)
 
     def norm(self, x: Value, name: str) -> Value:
-        """Of groups of channels, then each channel scaled and shifted."""
+        """Norm groups of channels, then scale and shift each channel."""
         name, groups = f"{self.stem}.{name}", self.config.norm_groups
         normed = self.graph.node(
             "InstanceNormalization", x.reshape(0, groups, -1), np.ones(groups), np.zeros(groups),

@@ -33,7 +33,7 @@ SILENCE = 1e-12  # tokens are never scaled by less, 0 above all
 
 
 @dataclass(frozen=True)
-class Form:
+class Initializer:
     """An initializer before it has numbers: its name, element type and shape."""
 
     name: str
@@ -48,10 +48,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Weight:
-    """What becomes of one tensor of a network: initializers, and how they are made of it."""
+    """One tensor of a network: the initializers that are made of it, and how."""
 
     source: str
-    forms: tuple[Form, ...]
+    forms: tuple[Initializer, ...]
     make: Callable[[Tensor], Sequence[Tensor]]
 
 
@@ -240,7 +240,7 @@ class Graph:
         """A tensor of the network in the graph's type, reshaped if asked."""
         own = self._shape(name)
         seen = own if shape is None else np.broadcast_to(0, own).reshape(shape).shape
-        form = Form(name, self.type, seen)
+        form = Initializer(name, self.type, seen)
         self.weights[name] = Weight(name, (form,), partial(_plain, form))
         return Value(self, name, self.type)
 
@@ -282,14 +282,14 @@ class Graph:
     def _rows(self, name: str, transposed: bool = False) -> tuple[Value, Value]:
         """A matrix in 8 bits and its rows' scales."""
         shape = self._shape(name)
-        codes = Form(f"{name}.int8", INT8, shape[::-1] if transposed else shape)
-        scales = Form(f"{name}.scale", FLOAT, shape[:1])
+        codes = Initializer(f"{name}.int8", INT8, shape[::-1] if transposed else shape)
+        scales = Initializer(f"{name}.scale", FLOAT, shape[:1])
         self.weights[name] = Weight(name, (codes, scales), partial(_coded, name, transposed))
         return Value(self, codes.name, INT8), Value(self, scales.name, FLOAT)
 
     def _turned(self, name: str) -> Value:
         """A matrix, rows as columns."""
-        form = Form(f"{name}.T", self.type, self._shape(name)[::-1])
+        form = Initializer(f"{name}.T", self.type, self._shape(name)[::-1])
         self.weights[name] = Weight(name, (form,), partial(_turned, form))
         return Value(self, form.name, self.type)
 
@@ -319,11 +319,11 @@ class Graph:
         return value.name if isinstance(value, Value) else self.constant(value, type).name
 
 
-def _plain(form: Form, tensor: Tensor) -> list[Tensor]:
+def _plain(form: Initializer, tensor: Tensor) -> list[Tensor]:
     return [tensor.to(TORCH[form.type]).reshape(form.shape).contiguous()]
 
 
-def _turned(form: Form, tensor: Tensor) -> list[Tensor]:
+def _turned(form: Initializer, tensor: Tensor) -> list[Tensor]:
     return [tensor.to(TORCH[form.type]).T.contiguous()]
 
 

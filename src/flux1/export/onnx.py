@@ -63,7 +63,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Export:
-    """What will be written, known from headers alone."""
+    """An export that is planned, known from headers alone."""
 
     source: Source
     place: Path
@@ -74,7 +74,7 @@ class Export:
 
     @property
     def bytes(self) -> int:
-        """Of all weights that will be written."""
+        """The bytes of all weights that will be written."""
         return sum(weight_bytes(component.graph) for component in self.components)
 
     def write(
@@ -131,7 +131,7 @@ class Export:
 def plan_export(
     source: Source, place: Path, dtype: str = "fp32", opset: int = OPSET, force: bool = False
 ) -> Export:
-    """What `flux1 export onnx` does, before anything is written.
+    """Plan what `flux1 export onnx` does, before anything is written.
 
     RequestError for a dtype or an opset that cannot be; OutputError: `place` holds something
     already (without `force`), or its disk is too full; WeightsError as when the model is loaded.
@@ -215,8 +215,8 @@ def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "
 
 
 def _fast_tokenizer(kind: Kind, folder: Path) -> "Tokenizer":
-    """What `transformers` makes of a folder's files, as one file that needs it no more; how it pads
-    and cuts is told there. WeightsError for one that cuts the beginning of a text."""
+    """The tokenizer that `transformers` makes of a folder's files, as one that needs it no more;
+    how it pads and cuts is told there. WeightsError for one that cuts the beginning of a text."""
     slow = KINDS[kind].tokenizer(folder)
     if not KINDS[kind].imports:
         return slow

@@ -36,7 +36,7 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """Of the largest number."""
+        """The distance as a share of the largest number."""
         return self.largest / self.scale
 
 
@@ -58,7 +58,7 @@ def compare(model: Model, folder: Path, provider: str = "cpu") -> list[Differenc
 
 
 def levels_apart(first: Image.Image, second: Image.Image) -> np.ndarray:
-    """Of 255, at each pixel and channel."""
+    """The distance of two pictures at each pixel and channel, in levels of 255."""
     return np.abs(np.asarray(first, np.int16) - np.asarray(second, np.int16))
 
 

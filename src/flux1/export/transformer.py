@@ -47,8 +47,8 @@ def write_transformer(graph: Graph, config: TransformerConfig) -> None:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """What all blocks share: the modulation vector (activated), the rotations, and how many tokens
-    are text and image."""
+    """The things that all blocks share: the modulation vector (activated), the rotations, and how
+    many tokens are text and image."""
 
     graph: Graph
     config: TransformerConfig

@@ -9,7 +9,7 @@ from onnx import StringStringEntryProto, TensorProto
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.export.graph import Form, Graph
+from flux1.export.graph import Graph, Initializer
 from flux1.weights.files.safetensors import beside
 
 DATA = "backbone.onnx_data"  # as the published models call it
@@ -18,7 +18,7 @@ ALIGNMENT = 4096  # of each tensor in the data file, so that it can be mapped
 
 
 def weight_bytes(graph: Graph) -> int:
-    """Of all initializers that are made of the network's tensors."""
+    """The bytes of all initializers that are made of the network's tensors."""
     return sum(form.size for weight in graph.weights.values() for form in weight.forms)
 
 
@@ -56,7 +56,7 @@ def write_graph(
     return written
 
 
-def _made(graph: Graph, state: Mapping[str, Tensor]) -> Iterator[tuple[Form, np.ndarray]]:
+def _made(graph: Graph, state: Mapping[str, Tensor]) -> Iterator[tuple[Initializer, np.ndarray]]:
     """Each initializer and its bytes, made when its turn comes."""
     for weight in graph.weights.values():
         for form, tensor in zip(weight.forms, weight.make(state[weight.source]), strict=True):
@@ -67,7 +67,7 @@ def _made(graph: Graph, state: Mapping[str, Tensor]) -> Iterator[tuple[Form, np.
             yield form, tensor.reshape(-1).view(torch.uint8).numpy()
 
 
-def _outside(form: Form, offset: int) -> TensorProto:
+def _outside(form: Initializer, offset: int) -> TensorProto:
     """An initializer whose bytes lie in the data file."""
     place = {"location": DATA, "offset": offset, "length": form.size}
     entries = [StringStringEntryProto(key=key, value=str(told)) for key, told in place.items()]

@@ -120,7 +120,7 @@ def split(state: StoredTensors) -> tuple[list[Part], list[str]]:
 
 
 def foreign(state: StoredTensors) -> str | None:
-    """What the tensors are, if they are a LoRA or of another family of models."""
+    """The name of what the tensors are, if they are a LoRA or of another family; else None."""
     if algorithms_of(state.keys()):
         return "a LoRA"
     architecture = state.metadata.get(ARCHITECTURE)
@@ -139,7 +139,7 @@ def _ours(kind: Kind) -> str:
 
 
 def _prefix(names: Iterable[str], signature: str) -> str | None:
-    """What stands before the name that only this network has; None if no name is it."""
+    """The prefix of the name that only this network has; None if no name is it."""
     for name in names:
         at = name.find(signature)
         if at < 0 or (at and name[at - 1] != "."):

@@ -73,14 +73,14 @@ class Target:
 
     @property
     def bytes(self) -> int:
-        """Of all tensors."""
+        """The bytes of all tensors."""
         return sum(form.size for one in self.pending for form in one.forms.values())
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What will be written, checked as far as headers tell. `kinds` are the networks, `copied`
-    folders and files that are taken over as they are."""
+    """A conversion that is planned, and checked as far as headers tell. `kinds` are the networks,
+    `copied` folders and files that are taken over as they are."""
 
     place: Path
     layout: Layout
@@ -92,7 +92,7 @@ class Conversion:
 
     @property
     def bytes(self) -> int:
-        """Of all tensors that will be written."""
+        """The bytes of all tensors that will be written."""
         return sum(target.bytes for target in self.targets)
 
     @property
@@ -129,7 +129,7 @@ def plan_conversion(
     models: Path | None = None,
     force: bool = False,
 ) -> Conversion:
-    """What `flux1 convert` does, before anything is written.
+    """Plan what `flux1 convert` does, before anything is written.
 
     `source` is a file, a folder or a model's name; `dtype` one of ENCODINGS, or None: each tensor's
     own, bfloat16 for what is quantised. One `part`, else what the layout takes: `bfl` and `gguf`
@@ -148,12 +148,11 @@ def plan_conversion(
     networks = [open_network(found[kind], kind, whole) for kind in kinds]
     _check_untold(networks, chosen)
     networks, read = _adapted(networks, uses)
+    several = len(kinds) > 1
     copied: tuple[Path, ...] = ()
     if chosen == "diffusers":
-        targets = [_folder(network, place, encoding, len(kinds) > 1) for network in networks]
-        if len(kinds) > 1 and Path(source).is_dir():
-            beside = (Path(source) / name for name in BESIDE)
-            copied = tuple(path for path in beside if path.exists())
+        targets = [_folder(network, place, encoding, several) for network in networks]
+        copied = _beside(Path(source)) if several else ()
     else:
         targets = [_file(networks, place, chosen, encoding)]
     _check_apart(networks, targets)
@@ -267,6 +266,11 @@ def _check_apart(networks: Sequence[OpenedNetwork], targets: Sequence[Target]) -
         file = target.file.resolve()
         if file in read or (target.config and file.parent in {one.parent for one in read}):
             raise OutputError(f"{target.file}: lies where it is read; write to another place")
+
+
+def _beside(source: Path) -> tuple[Path, ...]:
+    """The folders and files of a diffusers folder that are no networks."""
+    return tuple(path for name in BESIDE if (path := source / name).exists() and source.is_dir())
 
 
 # --- LoRAs --------------------------------------------------------------------------------------
@@ -396,7 +400,7 @@ def _encoding_of(
 
 
 def _metadata(network: OpenedNetwork, encoding: Encoding | None) -> dict[str, str]:
-    """What a file says of its origin and licence goes with it."""
+    """The metadata of a new file: what the old one says of its origin and licence goes with it."""
     told = {k: v for k, v in network.metadata.items() if k in (*LICENCE_KEYS, *NAME_KEYS)}
     told = {key.removeprefix("general."): value for key, value in told.items()}
     return {"format": "pt", **told, **(encoding.metadata if encoding else {})}

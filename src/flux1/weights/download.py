@@ -41,7 +41,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Download:
-    """What will be fetched: `folder` is where to, None for Hugging Face's cache."""
+    """A download that is planned: `folder` is where to, None for Hugging Face's cache."""
 
     variant: Variant
     repository: str
@@ -51,12 +51,12 @@ class Download:
 
     @property
     def bytes(self) -> int:
-        """Of all files."""
+        """The bytes of all files."""
         return sum(file.size for file in self.files)
 
     @property
     def missing_bytes(self) -> int:
-        """Of the files that are not here yet."""
+        """The bytes of the files that are not here yet."""
         return sum(file.size for file in self.files if not file.present)
 
     def fetch(self, show: bool = True) -> Path:
@@ -89,8 +89,9 @@ class Download:
 
 
 def plan_download(variant: Variant, models: Path | None = None) -> Download:
-    """What a variant needs, how large it is, and what of it is here: into `models/<id>` (or under
-    its repository's name, if that folder is there), else into Hugging Face's cache.
+    """Plan a download: what a variant needs, how large it is, and what of it is here. It goes into
+    `models/<id>` (or under its repository's name, if that folder is there), else into Hugging
+    Face's cache.
 
     RequestError: nothing to fetch. MissingWeightsError, in one line: no access, and what to do
     about it, or no network. OutputError: the disk is too full.
@@ -165,8 +166,7 @@ def _verify(path: Path, file: RemoteFile) -> None:
 
 
 def _reason(failure: Exception, repository: str) -> str:
-    """What went wrong and what to do about it, in one line."""
-    from huggingface_hub import get_token
+    """One line on what went wrong and what to do about it."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -177,21 +177,8 @@ def _reason(failure: Exception, repository: str) -> str:
     page = f"https://huggingface.co/{repository}"
     words = " ".join(str(failure).split())
     match failure:
-        case GatedRepoError() if get_token() is None:
-            return (
-                f"{repository} asks for its licence to be accepted: do so at {page}, "
-                "then log in with `hf auth login`"
-            )
-        case GatedRepoError() if "fine-grained" in words.lower():
-            return (
-                f"{repository}: your token may not read gated repositories: allow it at {TOKENS}, "
-                "or log in with another (`hf auth login`)"
-            )
         case GatedRepoError():
-            return (
-                f"{repository}: your account has not accepted its licence, or was not let in yet: "
-                f"see {page}"
-            )
+            return _gated(repository, page, words)
         case RepositoryNotFoundError():
             return (
                 f"{repository} is not found, or your token is not valid: see {page}, and log in "
@@ -207,3 +194,23 @@ def _reason(failure: Exception, repository: str) -> str:
             return (
                 f"{repository} cannot be had from Hugging Face: {words or type(failure).__name__}"
             )
+
+
+def _gated(repository: str, page: str, words: str) -> str:
+    """The line on a repository that the user may not read yet."""
+    from huggingface_hub import get_token
+
+    if get_token() is None:
+        return (
+            f"{repository} asks for its licence to be accepted: do so at {page}, "
+            "then log in with `hf auth login`"
+        )
+    if "fine-grained" in words.lower():
+        return (
+            f"{repository}: your token may not read gated repositories: allow it at {TOKENS}, "
+            "or log in with another (`hf auth login`)"
+        )
+    return (
+        f"{repository}: your account has not accepted its licence, or was not let in yet: "
+        f"see {page}"
+    )

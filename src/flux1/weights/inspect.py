@@ -1,4 +1,4 @@
-"""What a weight file is, told by its header: no tensor is read, so 24 GB take a moment."""
+"""A report on a weight file from its header alone: no tensor is read, so 24 GB take a moment."""
 
 import math
 from collections import defaultdict
@@ -26,7 +26,7 @@ NAME_KEYS = ("modelspec.title", "general.name", "ss_base_model_version")
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkReport:
     """One network in a file. `problem` says why it cannot be read here; then nothing is known of
     its names and size. `unknown` and `missing` are names as the network's dialect spells them."""
 
@@ -55,7 +55,7 @@ class Adapter:
 
 
 @dataclass(frozen=True)
-class Kept:
+class DtypeShare:
     """How many tensors a dtype has, and how many bytes they take in the file."""
 
     tensors: int
@@ -71,8 +71,8 @@ class Report:
     format: str
     bytes: int
     tensors: int
-    dtypes: dict[str, Kept]
-    networks: tuple[Network, ...]
+    dtypes: dict[str, DtypeShare]
+    networks: tuple[NetworkReport, ...]
     adapter: Adapter | None
     other: str
     unknown: tuple[str, ...]
@@ -114,20 +114,20 @@ def _report(path: Path) -> Report:
     )
 
 
-def _network(part: Part, called: str) -> Network:
-    """What a part is, if its quantisation and its shape are known."""
+def _network(part: Part, called: str) -> NetworkReport:
+    """The report on a part; `problem` says why its quantisation or its shape is not known."""
     try:
         plain = replace(part, tensors=plain_tensors(part.tensors))
         described = KINDS[part.kind].describe(plain, called)
     except WeightsError as problem:
-        return Network(part.kind, "", part.dialect, part.prefix, problem=str(problem))
+        return NetworkReport(part.kind, "", part.dialect, part.prefix, problem=str(problem))
     found = {new for old in plain.tensors if (new := described.rename(old)) is not None}
     missing = tuple(one for one in described.wanted if one not in found)
     unknown = tuple(sorted(found - set(described.wanted)))
     if not missing and not unknown and (wrong := _misshapen(plain)):
-        return Network(part.kind, "", part.dialect, part.prefix, problem=wrong)
+        return NetworkReport(part.kind, "", part.dialect, part.prefix, problem=wrong)
     told = next((part.tensors.metadata[k] for k in LICENCE_KEYS if k in part.tensors.metadata), "")
-    return Network(
+    return NetworkReport(
         kind=part.kind,
         what=described.what,
         dialect=part.dialect,
@@ -141,7 +141,7 @@ def _network(part: Part, called: str) -> Network:
 
 
 def _misshapen(part: Part) -> str:
-    """What is said of tensors in another shape than the network's; '' if there are none. The text
+    """The line about tensors in another shape than the network's; '' if there are none. The text
     encoders are not looked at: their shapes take seconds of imports."""
     row = KINDS[part.kind]
     try:
@@ -172,17 +172,17 @@ def _format(state: StoredTensors) -> str:
     return "pickle" if isinstance(state, PickleTensors) else "safetensors"
 
 
-def _dtypes(state: StoredTensors) -> dict[str, Kept]:
+def _dtypes(state: StoredTensors) -> dict[str, DtypeShare]:
     """Largest first."""
     sizes: dict[str, list[int]] = defaultdict(list)
     for tensor in state.stored.values():
         sizes[tensor.dtype].append(tensor.size)
     most = sorted(sizes, key=lambda dtype: -sum(sizes[dtype]))
-    return {dtype: Kept(len(sizes[dtype]), sum(sizes[dtype])) for dtype in most}
+    return {dtype: DtypeShare(len(sizes[dtype]), sum(sizes[dtype])) for dtype in most}
 
 
 def _called(path: Path, metadata: Mapping[str, Any]) -> str:
-    """What a file calls itself: its name, and the names in its metadata."""
+    """The names that a file gives itself: its name, and the names in its metadata."""
     return " ".join((path.name, *(str(metadata.get(key, "")) for key in NAME_KEYS)))
 
 

@@ -40,7 +40,7 @@ class Storage:
     quantize: Quantization | None = None
 
     def storing(self, row: NetworkKind) -> Storing | None:
-        """What makes the layers that keep their weights otherwise; None where there are none.
+        """The maker of the layers that keep their weights otherwise; None where there are none.
         Flux1Error if the device has no arithmetic for the quantisation."""
         quantize = self.quantize if row.quantised else None
         if quantize is not None and row.quantised == "weights":

@@ -101,7 +101,8 @@ class Source:
 
 
 def unusual(variant: Variant) -> list[str]:
-    """What no tensor tells of the text encoders and the schedule, where it is not FLUX.1's own."""
+    """The values of the text encoders and the schedule that no tensor tells, where they are not
+    FLUX.1's own."""
     return [
         f"{name} {getattr(config, name)}\n"
         for config in (*variant.text.encoders.values(), variant.schedule)

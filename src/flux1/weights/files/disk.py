@@ -24,7 +24,7 @@ def sha256(file: Path) -> str:
 
 
 def unreadable(failure: OSError) -> WeightsError:
-    """What the system said of a file or folder, as one line."""
+    """The system's complaint about a file or folder, as one line."""
     name = str(failure.filename or "a weight file")
     shown = name if len(name) <= 200 else f"{name[:200]}..."
     return WeightsError(f"{shown}: cannot be read: {failure.strerror}")

@@ -14,7 +14,7 @@ from flux1.weights.files.dtypes import WORDS
 Rows = slice | Int[Tensor, " n"]
 EVERY = slice(None)
 Decode = Callable[[Sequence[Tensor], Rows], Tensor]
-Part = Callable[[Rows], Tensor]  # rows to their numbers
+RowsOf = Callable[[Rows], Tensor]  # rows to their numbers
 
 
 class LazyTensors(Mapping[str, Tensor]):
@@ -109,7 +109,7 @@ def joined(of: Sequence[Stored]) -> Stored:
     """Tensors on top of one another, as one. Its rows can be had by slices only."""
     starts = [0, *accumulate(one.shape[0] for one in of)]
 
-    def decode(rows: slice, *parts: Part) -> Tensor:
+    def decode(rows: slice, *parts: RowsOf) -> Tensor:
         first, last, _ = rows.indices(starts[-1])
         pieces = [
             part(slice(max(first - start, 0), min(last, stop) - start))
@@ -125,7 +125,7 @@ def swapped(stored: Stored) -> Stored:
     """A tensor with its two halves, of rows, in the other order."""
     count = stored.shape[0] if stored.shape else 0
 
-    def decode(rows: Rows, whole: Part) -> Tensor:
+    def decode(rows: Rows, whole: RowsOf) -> Tensor:
         places = numbers_of(rows, count, torch.device("cpu"))
         return whole((places + count // 2) % max(count, 1))
 
@@ -133,7 +133,7 @@ def swapped(stored: Stored) -> Stored:
 
 
 def numbers_of(rows: Rows, count: int, device: torch.device) -> Int[Tensor, " n"]:
-    """Which of `count` rows these are."""
+    """The numbers of these rows, of `count`."""
     if isinstance(rows, slice):
         return torch.arange(*rows.indices(count), device=device)
     return rows.to(device)

@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says of itself; the tensors in the order of their bytes."""
+    """The header of a safetensors file; the tensors in the order of their bytes."""
 
     tensors: dict[str, Entry]
     metadata: dict[str, str]

@@ -1,4 +1,4 @@
-"""Which FLUX.1 a network is, as far as its tensors and its file's name tell."""
+"""The FLUX.1 that a network is, as far as its tensors and its file's name tell."""
 
 import re
 from dataclasses import dataclass, replace

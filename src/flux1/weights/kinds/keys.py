@@ -1,6 +1,6 @@
-"""What becomes of every key that a library writes into a config file: its value is used, or only
-one is supported, or it changes nothing that is drawn. A key that no library of today writes is
-passed over, as the libraries themselves do."""
+"""Every key that a library writes into a config file, and its fate: the value is used, or only one
+is supported, or it changes nothing that is drawn. A key that no library of today writes is passed
+over, as the libraries themselves do."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ class Keys:
 
 
 def read_config(folder: Path, read: Callable[[dict[str, Any]], Config]) -> Config:
-    """What `read` makes of a folder's config.json. WeightsError, naming the file."""
+    """Read a folder's config.json with `read`. WeightsError, naming the file."""
 
     def checked(told: dict[str, Any]) -> Config:
         found = read(told)
@@ -70,8 +70,8 @@ def read_config(folder: Path, read: Callable[[dict[str, Any]], Config]) -> Confi
 
 
 def read_file(file: Path, read: Callable[[dict[str, Any]], Found]) -> Found:
-    """What `read` makes of a JSON file. WeightsError, naming it, if it is none or describes
-    nothing that can be built."""
+    """Read a JSON file with `read`. WeightsError, naming it, if it is none or describes nothing
+    that can be built."""
     try:
         return read(read_json(file))
     except WeightsError as failure:

@@ -1,4 +1,5 @@
-"""What code asks a kind of network: one frozen row for each, in the files beside this one."""
+"""A kind of network as a frozen row, whose fields code asks; the rows are in the files beside
+this one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Described:
-    """What is said of a network: which one it is, its licence ('' if that is not known), the names
+    """A network in words: which one it is, its licence ('' if that is not known), the names
     that it needs, and what each of the file's names stands for among them."""
 
     what: str

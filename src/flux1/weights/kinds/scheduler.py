@@ -1,4 +1,4 @@
-"""What diffusers' scheduler_config.json says of a model's times."""
+"""A model's times, as diffusers' scheduler_config.json tells them."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the tensors that a LoRA file holds for one layer do to it.
+"""The changes that a LoRA file's tensors make to one layer.
 
 scale = alpha / rank: alpha from the layer's own `.alpha`, else from PEFT's configuration, else
 equal to the rank. Every shape is checked against the layer before anything is computed.
@@ -44,7 +44,7 @@ class LayerReader:
         self._peft = _peft_config(file, tensors.metadata)
 
     def delta(self, layer: str, target: Target, roles: Roles) -> Delta | None:
-        """What a layer's tensors do to it; None if that is nothing that can be done."""
+        """The change that a layer's tensors make to it; None if it cannot be made."""
         if not target.inputs:
             return self._norm(target, roles)
         if "set" in roles:

@@ -90,19 +90,14 @@ def _merged(state: Mapping[str, Tensor], name: str, lora: LoraFile, scale: float
     return merged(kind, state[name], deltas, scale) if deltas else state[name]
 
 
-def _read(file: Path, tensors: StoredTensors, config: TransformerConfig) -> LoraFile:
-    names = sorted(tensors)
-    algorithms = lora_names.algorithms_of(names)
-    if (other := family_of(names)) is not None:
-        raise WeightsError(f"for {other}, not for FLUX.1")
-    if not algorithms:
-        raise WeightsError(f"not a LoRA: {listed(names) or 'it holds no tensors'}")
-    text = [name for name in names if lora_names.is_text(name)]
-    groups, unused = _grouped([name for name in names if not lora_names.is_text(name)], config)
-    reader = LayerReader(file, tensors)
+def _changes(
+    reader: LayerReader, groups: Mapping[str, dict[str, str]], config: TransformerConfig
+) -> tuple[dict[str, list[Delta]], list[str]]:
+    """The changes of each module, and the keys that make none. Some files hold rows twice, in two
+    spellings: then the one with dots counts."""
     deltas: dict[str, list[Delta]] = defaultdict(list)
     taken: dict[str, list[Target]] = defaultdict(list)
-    # some files hold rows twice, in two spellings: then the one with dots counts
+    unused: list[str] = []
     for layer in sorted(groups, key=lambda layer: ("." not in layer, layer)):
         target = lora_names.targets(config)[lora_names.bare(layer)]
         twice = any(
@@ -115,6 +110,20 @@ def _read(file: Path, tensors: StoredTensors, config: TransformerConfig) -> Lora
             continue
         taken[target.module].append(target)
         deltas[target.module].append(delta)
+    return deltas, unused
+
+
+def _read(file: Path, tensors: StoredTensors, config: TransformerConfig) -> LoraFile:
+    names = sorted(tensors)
+    algorithms = lora_names.algorithms_of(names)
+    if (other := family_of(names)) is not None:
+        raise WeightsError(f"for {other}, not for FLUX.1")
+    if not algorithms:
+        raise WeightsError(f"not a LoRA: {listed(names) or 'it holds no tensors'}")
+    text = [name for name in names if lora_names.is_text(name)]
+    groups, unused = _grouped([name for name in names if not lora_names.is_text(name)], config)
+    deltas, ignored = _changes(LayerReader(file, tensors), groups, config)
+    unused += ignored
     kept = {
         module: tuple(delta for delta in found if not is_zero(delta))
         for module, found in deltas.items()

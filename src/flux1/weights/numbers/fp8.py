@@ -13,7 +13,7 @@ from jaxtyping import BFloat16, Float
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.files.lazy import EVERY, Part, Rows, Stored, StoredTensors, derived
+from flux1.weights.files.lazy import EVERY, Rows, RowsOf, Stored, StoredTensors, derived
 
 NAME = "fp8"
 MARKER = "scaled_fp8"
@@ -75,7 +75,7 @@ def scale_of(largest: Float[Tensor, ""]) -> Float[Tensor, ""]:
     return largest.float() / LARGEST if largest > 0 else torch.ones(())
 
 
-def scaled(rows: Rows, weight: Part, scale: Part) -> Float[Tensor, "rows ..."]:
+def scaled(rows: Rows, weight: RowsOf, scale: RowsOf) -> Float[Tensor, "rows ..."]:
     """Some rows of a weight times its scale or their own, in fp32."""
     numbers = _numbers(weight(rows), torch.float32)
     factors = scale(EVERY).float().flatten()
@@ -88,7 +88,7 @@ def _is_fp8(tensor: Stored) -> bool:
     return tensor.dtype.startswith("F8_") and tensor.raw
 
 
-def _widened(rows: Rows, weight: Part) -> BFloat16[Tensor, "..."]:
+def _widened(rows: Rows, weight: RowsOf) -> BFloat16[Tensor, "..."]:
     return _numbers(weight(rows), torch.bfloat16)
 
 

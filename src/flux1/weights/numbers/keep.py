@@ -17,7 +17,7 @@ from flux1.weights.numbers.quantize import (
     quantizable,
     quantized,
 )
-from flux1.weights.numbers.stored import Kept
+from flux1.weights.numbers.stored import StoredMatrix
 
 # How a network's large matrices are kept: decoded to the compute dtype; as the file has them, in
 # memory; or in the file, read at each use.
@@ -43,7 +43,7 @@ class Storing:
         self._ahead = Ahead(device) if keep == "mapped" else None
 
     def layer(self, name: str, layer: nn.Module, stored: Stored) -> nn.Module | None:
-        """What takes the place of `layer`, whose weight is `stored`; None: it stays as it is.
+        """The layer in the place of `layer`, whose weight is `stored`; None: it stays as it is.
 
         WeightsError, naming the layer, if the tensor cannot be decoded or kept so.
         """
@@ -60,7 +60,7 @@ class Storing:
     def _wants_embedding(self, name: str) -> bool:
         return self._keep != "plain" and name.endswith(VOCABULARIES)
 
-    def _matrix(self, name: str, shape: torch.Size, stored: Stored) -> Kept | None:
+    def _matrix(self, name: str, shape: torch.Size, stored: Stored) -> StoredMatrix | None:
         """None if the tensor is of another shape or not of numbers: `load` says that of all."""
         if stored.shape != shape:
             return None
@@ -69,11 +69,11 @@ class Storing:
             return None
         quantize = self._quantize if quantizable(name) else None
         if self._ahead is not None:
-            return Kept(stored, self._ahead, mapped_arithmetic(name, stored, quantize))
+            return StoredMatrix(stored, self._ahead, mapped_arithmetic(name, stored, quantize))
         if quantize is not None:
             return quantized(name, stored, quantize, self._device)
         if self._keep == "plain":
             weight = stored.read().to(self._device, self._dtype)
             return as_it_is(weight)
         parts = [part.to(self._device, copy=True) for part in stored.opened()]
-        return Kept(stored, parts)
+        return StoredMatrix(stored, parts)

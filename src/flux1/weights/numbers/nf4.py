@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.files.lazy import EVERY, Part, Rows, Stored, StoredTensors, derived, numbers_of
+from flux1.weights.files.lazy import EVERY, Rows, RowsOf, Stored, StoredTensors, derived, numbers_of
 
 NAME = "bitsandbytes 4-bit"
 STATE = ".quant_state.bitsandbytes__"
@@ -74,7 +74,7 @@ def pack(
 
 
 def description(shape: tuple[int, ...]) -> UInt8[Tensor, " bytes"]:
-    """What `X.quant_state.bitsandbytes__nf4` holds."""
+    """The contents of `X.quant_state.bitsandbytes__nf4`."""
     told = {"quant_type": "nf4", "blocksize": BLOCK, "dtype": "bfloat16", "shape": list(shape)}
     return torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
 
@@ -88,14 +88,14 @@ class _Layout:
     nested_block: int
     nested_offset: float
 
-    def decode(self, rows: Rows, *parts: Part) -> Float[Tensor, "rows ..."]:
+    def decode(self, rows: Rows, *parts: RowsOf) -> Float[Tensor, "rows ..."]:
         """Some rows, in fp32. Where a row is not whole blocks and bytes, all are decoded for it."""
         if math.prod(self.shape[1:]) % math.lcm(self.block, 2):
             return self._lines(1, EVERY, *parts).reshape(self.shape)[rows]
         return self._lines(self.shape[0], rows, *parts).reshape(-1, *self.shape[1:])
 
     def _lines(
-        self, count: int, rows: Rows, codes: Part, values: Part, scales: Part, *nested: Part
+        self, count: int, rows: Rows, codes: RowsOf, values: RowsOf, scales: RowsOf, *nested: RowsOf
     ) -> Float[Tensor, " n"]:
         """Some of the `count` lines that the codes are cut into."""
         packed: UInt8[Tensor, " bytes"] = codes(EVERY).reshape(count, -1)[rows].flatten()

@@ -17,7 +17,7 @@ from flux1.model.int8 import int8_linear
 from flux1.model.stored import StoredLinear
 from flux1.weights.files.lazy import Stored, derived, in_memory
 from flux1.weights.numbers import fp8, int8
-from flux1.weights.numbers.stored import Arithmetic, Kept
+from flux1.weights.numbers.stored import Arithmetic, StoredMatrix
 
 Quantization = Literal["int8", "int8_dynamic", "fp8"]
 PLAIN = "img_in"  # of the linear layers alone never stored: it tells the network's dtype and device
@@ -100,7 +100,9 @@ def quantizable(name: str) -> bool:
     return "block" in name
 
 
-def quantized(name: str, stored: Stored, how: Quantization, device: torch.device | str) -> Kept:
+def quantized(
+    name: str, stored: Stored, how: Quantization, device: torch.device | str
+) -> StoredMatrix:
     """A weight in eight bits, in memory. WeightsError, naming it, if it holds numbers that are not
     finite, or a graphics card's kernels do not take its shape."""
     device, row = torch.device(device), QUANTIZATIONS[how]
@@ -113,12 +115,12 @@ def quantized(name: str, stored: Stored, how: Quantization, device: torch.device
         made.append(row.code(name, rows))
     codes, scales = (torch.cat(parts) for parts in zip(*made, strict=True))
     kept = row.stored(in_memory(codes), in_memory(scales))
-    return Kept(kept, (codes, scales), row.arithmetic)
+    return StoredMatrix(kept, (codes, scales), row.arithmetic)
 
 
 def mapped_arithmetic(name: str, stored: Stored, how: Quantization | None) -> Arithmetic | None:
-    """What multiplies a weight that stays in its file. WeightsError if it is not kept there as the
-    arithmetic needs it."""
+    """The arithmetic for a weight that stays in its file. WeightsError if it is not kept there as
+    the arithmetic needs it."""
     if how is None:
         return None
     if stored.decode is not QUANTIZATIONS[how].decode:
@@ -129,10 +131,10 @@ def mapped_arithmetic(name: str, stored: Stored, how: Quantization | None) -> Ar
     return QUANTIZATIONS[how].arithmetic
 
 
-def as_it_is(weight: Tensor) -> Kept:
+def as_it_is(weight: Tensor) -> StoredMatrix:
     """A weight that is not quantised, for a layer of a network whose others are: a stored layer
     computes what belongs to one picture with the same bits in any company."""
-    return Kept(in_memory(weight), [weight])
+    return StoredMatrix(in_memory(weight), [weight])
 
 
 def quantize_layers(network: nn.Module, how: Quantization) -> None:

@@ -20,7 +20,7 @@ FEW = 4  # rows that are looked up before the file is unmapped: each may have ma
 Arithmetic = Callable[..., Tensor]  # x, a weight's parts, the bias: x W^T + b
 
 
-class Kept:
+class StoredMatrix:
     """A tensor as its file keeps it: packed (its parts are `tensors`) or mapped (`ahead` opens
     them). It is a Matrix of model/stored.py."""
 

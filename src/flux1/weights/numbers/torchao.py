@@ -1,4 +1,4 @@
-"""What torchao (and diffusers with it) keeps in safetensors files: int8 and float8 weights.
+"""The tensors of torchao's (and diffusers') safetensors files: int8 and float8 weights.
 
 `M.weight` becomes `M._weight_qdata` and `M._weight_scale` (and `_weight_zero_point`); the file's
 metadata holds, under the tensor's name, JSON with its class. The weight is (qdata - zero point) *
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from flux1.errors import WeightsError
-from flux1.weights.files.lazy import EVERY, Part, Rows, StoredTensors, derived, numbers_of
+from flux1.weights.files.lazy import EVERY, Rows, RowsOf, StoredTensors, derived, numbers_of
 
 NAME = "torchao"
 INDEX = "tensor_names"  # the metadata key that torchao writes
@@ -52,7 +52,7 @@ def plain(state: StoredTensors) -> StoredTensors:
 
 
 def _class(metadata: dict[str, str], name: str) -> str:
-    """What the metadata calls the tensor's class; it may be told under a longer name, where the
+    """The metadata's name of the tensor's class; it may be told under a longer name, where the
     network is one part of a file."""
     keys = [key for key in metadata if key == name or key.endswith(f".{name}")]
     try:
@@ -71,7 +71,7 @@ def _fits(scale: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 def _joined(
-    shape: tuple[int, ...], rows: Rows, numbers: Part, scale: Part, zero: Part | None = None
+    shape: tuple[int, ...], rows: Rows, numbers: RowsOf, scale: RowsOf, zero: RowsOf | None = None
 ) -> Float[Tensor, "rows ..."]:
     values = numbers(rows).float()
     if zero is not None:
