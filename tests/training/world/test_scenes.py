@@ -221,3 +221,15 @@ def test_captions_read_as_english(scenes):
         words = caption(scene, rng).words
         assert not re.search(r"  |\{|\}| ,|\ba [aeio]\w|,,", words), words
         assert words.isprintable(), words
+
+
+def test_a_synonym_has_its_own_grammar():
+    """Bread is not counted, a loaf of bread is."""
+    scene = Scene(Setting("plain", colours=("white",)), (Thing("bread", "", 0.5, 0.5, 0.4, "air"),))
+    rng, said = np.random.default_rng(5), set()
+    for _ in range(300):
+        made = caption(scene, rng)
+        start, _ = made.spans[0]
+        said.add((made.name(0), made.words[max(0, start - 2) : start] == "a "))
+    assert {("bread", False), ("loaf of bread", True)} <= said
+    assert ("bread", True) not in said

@@ -276,7 +276,7 @@ def _name(number: int, thing: Thing, rng: np.random.Generator) -> str:
     noun = _called(thing.noun, rng)
     marked = _mark(number, noun)
     row = nouns().get(thing.noun)
-    counted = row is None or row.form == "count"
+    counted = row is None or row.form_of(noun) == "count"
     if thing.colour is not None:
         colour = _colour_name(thing.colour, rng)
         if counted and rng.random() < 0.25:
@@ -326,13 +326,12 @@ def _with_article(words: str) -> str:
 
 
 def plural_of(noun: str, called: str) -> str:
-    """The plural of a noun under one of its names; nouns that are not in the list are regular."""
+    """The plural of a noun under one of its names; nouns that are not in the list are regular, and
+    what is not counted stays as it is."""
     row = nouns().get(noun)
     if row is None:
         return regular_plural(called)
-    if called == noun and row.plural is not None:
-        return row.plural
-    return called if row.form == "plural" else regular_plural(called)
+    return row.plural_of(called) or called
 
 
 def _mend_articles(words: str) -> str:
