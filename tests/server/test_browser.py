@@ -291,7 +291,7 @@ def test_on_a_phone_by_keyboard(page):
 def test_a_picture_is_enlarged_and_its_settings_are_filled_in_again(page, member):
     sign_in(page, member)
     page.get_by_label("Enlarge").select_option("4")
-    draw(page, "a large fox", Steps="1")
+    draw(page, "a large fox", Steps="40")
     expect(page.get_by_role("status")).to_have_text("The picture is done.")
     side = 1024 if SHOTS else 256
     shown = page.get_by_role("img", name="a large fox")
@@ -308,10 +308,10 @@ def test_what_the_model_never_learnt_is_said_above_the_picture(page, member):
     sizes = page.get_by_label("Size").locator("option").all_inner_texts()
     assert sum("not trained" in size for size in sizes) == len(sizes) - 3  # two, and "other"
     note = page.locator("#runs .note").first
-    draw(page, UNKNOWN, Steps="1")
+    draw(page, UNKNOWN, Steps="40")
     expect(note).to_contain_text("words that tiny never learnt: zorb")
     in_shape(page)
-    draw(page, KNOWN, Steps="1")
+    draw(page, KNOWN, Steps="40")
     expect(page.locator(".run")).to_have_count(2)
     expect(page.get_by_role("status")).to_have_text("The picture is done.")
     expect(note).to_be_hidden()
