@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-import uvicorn
 
 from flux1.cli.serve import Placed, join
 from flux1.server.app import create_app
-from flux1.server.connections import ConnectionLimits, configure
+from flux1.server.connections import ConnectionLimits, serve_app
 from flux1.server.parts import Parts
 from flux1.settings import ServerSettings
 from flux1.store.accounts import Account
@@ -49,7 +48,7 @@ def serving(parts: Parts, limits: ConnectionLimits | None = None) -> Iterator[st
     """The application on a free port of this machine; gives its address once it answers."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(configure(create_app(parts), limits or ConnectionLimits()))
+    server = serve_app(create_app(parts), limits or ConnectionLimits())
     started, startup = threading.Event(), server.startup
 
     async def tell(sockets=None):

@@ -74,6 +74,15 @@ class OverloadedError(Flux1Error):
         self.retry_after = retry_after
 
 
+class StoppingError(OverloadedError):
+    """The service stops before the picture is done; another start takes requests soon."""
+
+    code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping; ask again in a moment", 5.0)
+
+
 class QuotaError(Flux1Error):
     """A caller would use more than it may. `retry_after` in seconds; None: not before tomorrow."""
 

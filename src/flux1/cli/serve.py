@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +38,7 @@ class Placed:
 
 DEMO_EMAIL = "demo@flux1.example"
 DEMO_ALIAS = "flux-dev"
+LEASE_WAIT_S = 40.0  # longer than a server takes to stop
 
 
 def serve(
@@ -84,11 +85,10 @@ def serve(
 ) -> None:
     """Serve pictures: an OpenAI-compatible API, BFL's API, and a dashboard."""
     try:
-        import uvicorn
-
         from flux1.server import connections
         from flux1.server.app import create_app
         from flux1.server.logs import log_to_stderr
+        from flux1.store.lease import leased
     except ImportError as failure:
         raise DependencyError("serve", failure.name, "serve") from failure
     from flux1.settings import ServerSettings, read
@@ -97,17 +97,17 @@ def serve(
     log_to_stderr(settings.log_json)
     listening = _listen(host, port)
     place = Placed(device, dtype, memory)
-    parts = join(settings, model or [DEFAULT.id], alias or [], demo, accept_license, place)
-    key, password = _demo_account(parts.store) if demo else (None, None)
-
-    base_url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
-    announce = _announcer(parts, base_url, key, password, as_json)
-    limits = connections.limits_for(
-        settings.connections, settings.connections_per_address, settings.proxies
-    )
-    config = connections.configure(create_app(parts), limits)
-    _run(uvicorn.Server(config), listening, announce)
-    parts.store.close()
+    with leased(settings, LEASE_WAIT_S, say) as lease:
+        parts = join(settings, model or [DEFAULT.id], alias or [], demo, accept_license, place)
+        key, password = _demo_account(parts.store) if demo else (None, None)
+        base_url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
+        announce = _announcer(parts, base_url, key, password, as_json)
+        limits = connections.limits_for(
+            settings.connections, settings.connections_per_address, settings.proxies
+        )
+        app = create_app(replace(parts, lease=lease))
+        _run(connections.serve_app(app, limits), listening, announce)
+        parts.store.close()
 
 
 def join(

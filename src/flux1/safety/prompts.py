@@ -54,6 +54,9 @@ _LOOKALIKES = str.maketrans(
     "аеорсухіјѕԁһкмтвοναρυικετχոսɡɑıłøđ",
     "aeopcyxijsdhkmtbovapuiketxnugailod",
 )
+# The longest compatibility forms there are (18 and 8 letters), as their first letter: a text of
+# them would grow so much that nothing else runs while it is normalised.
+_LIGATURES = {"\ufdfa": "\u0635", "\ufdfb": "\u062c"}
 _MARKS = re.compile(
     "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f"
     "\u115f\u1160\u17b4\u17b5\U000e0100-\U000e01ef]"
@@ -176,7 +179,7 @@ def _normal(text: str) -> str:
     for character in text:
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks <= 4:
-            kept.append(character)
+            kept.append(_LIGATURES.get(character, character))
     text = unicodedata.normalize("NFKD", "".join(kept)).casefold()
     text = "".join(c for c in _MARKS.sub("", text) if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFKC", text.translate(_LOOKALIKES))

@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import secrets
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
@@ -12,12 +13,12 @@ from typing import Any
 
 import structlog
 from anyio import CapacityLimiter
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
 from flux1 import __version__
-from flux1.errors import Flux1Error
+from flux1.errors import Flux1Error, StoreError
 from flux1.server import bfl, problems
 from flux1.server.bodies import Bodies
 from flux1.server.generation import Generation
@@ -40,6 +41,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 STOP_PATIENCE_S = 20.0
 SWEEP_S = 600.0
+LEASE_S = 5.0
 VERIFIED_AT_ONCE = 2  # in threads of their own: strangers' pictures may be slow to read
 _PATH_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _DESCRIPTION = """Pictures from words. Speaks OpenAI's Images API and BFL's own wire format.
@@ -58,12 +60,15 @@ def create_app(parts: Parts) -> FastAPI:
         courier = Courier(parts.store, private, lambda job: _message(parts, job))
         generation = Generation(parts, metrics, courier.wake)
         app.state.generation, app.state.metrics = generation, metrics
+        app.state.end_work = lambda: generation.close(STOP_PATIENCE_S)
         app.state.health = Health(parts)
         app.state.verifying = CapacityLimiter(VERIFIED_AT_ONCE)
+        _document_of(app)
         resumed = await generation.resume()
         if resumed:
             log.info("took up requests of the last run", requests=resumed)
-        beside = [asyncio.create_task(courier.run()), asyncio.create_task(_sweep(parts))]
+        work = (courier.run(), metrics.pulse.run(), _sweep(parts), _keep_lease(parts))
+        beside = [asyncio.create_task(one) for one in work]
         try:
             yield
         finally:
@@ -80,7 +85,7 @@ def create_app(parts: Parts) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,
         telemetry=parts.tracing.telemetry(),
     )
     app.state.parts = parts
@@ -90,13 +95,29 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(bfl_routes.router_for(_path_names(parts)))
     pages.install(app)
     app.add_middleware(Envelope, parts=parts)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.get("/openapi.json", include_in_schema=False)(_document)
     return app
 
 
 def _path_names(parts: Parts) -> tuple[str, ...]:
     names = [name for model in parts.engine.models.values() for name in model.names]
     return tuple(name for name in names if _PATH_NAME.fullmatch(name))
+
+
+async def _document(request: Request) -> Response:
+    return Response(_document_of(request.app), media_type="application/json")
+
+
+_DOCUMENTS: dict[tuple[str, ...], bytes] = {}
+
+
+def _document_of(app: FastAPI) -> bytes:
+    """The API in OpenAPI's words. It takes most of a second, in which nothing else runs, so it is
+    made before the server answers, once for each set of names."""
+    names = _path_names(app.state.parts)
+    if names not in _DOCUMENTS:
+        _DOCUMENTS[names] = json.dumps(_openapi(app)).encode()
+    return _DOCUMENTS[names]
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -126,6 +147,17 @@ def _message(parts: Parts, job: StoredJob) -> str:
     if job.pictures and job.pictures[0].erased is None:
         link = job.output["address"] + signed_path(parts, job.pictures[0])[0]
     return json.dumps(payload_of(bfl.result_of(job, link), datetime.now(UTC)))
+
+
+async def _keep_lease(parts: Parts) -> None:
+    """Stop if another server has taken this one's place while the database was away."""
+    while parts.lease is not None:
+        await asyncio.sleep(LEASE_S)
+        with contextlib.suppress(StoreError):  # away: nobody knows, and nobody can take it
+            if not await run_in_threadpool(parts.lease.held):
+                log.error("another server works on this database; stopping")
+                signal.raise_signal(signal.SIGTERM)
+                return
 
 
 async def _sweep(parts: Parts) -> None:

@@ -8,6 +8,8 @@ here it gives way to those that have one.
 import asyncio
 import contextlib
 import json
+import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, cast
@@ -20,6 +22,7 @@ from flux1.server.problems import Problem
 
 log = structlog.get_logger("flux1.server")
 HEAD_S = 10.0  # from connecting, or from the last answer, to the end of a request's head
+FLUSH_S = 2.0  # how long a server that stops waits for answers to get out
 STALLED_S = 60.0  # how long an answer may wait for a client that does not read
 READ_BYTES = 8_192  # taken in at once: what it costs to parse bounds a pause of everybody
 # Each header and each chunk of a body is work: there may be so many, and more where they are long.
@@ -38,8 +41,13 @@ class ConnectionLimits:
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")
 
 
+def serve_app(app: Any, limits: ConnectionLimits) -> "Server":
+    """The server of an application whose `state.end_work` ends what is open."""
+    return Server(configure(app, limits), lambda: app.state.end_work())
+
+
 def configure(app: Any, limits: ConnectionLimits) -> uvicorn.Config:
-    """How uvicorn serves the application here."""
+    """How uvicorn serves an application here."""
     return uvicorn.Config(
         app,
         http=cast(Any, type("Connection", (Connection,), {"limits": limits})),
@@ -52,6 +60,30 @@ def configure(app: Any, limits: ConnectionLimits) -> uvicorn.Config:
         backlog=128,  # also how many are accepted, and how many failures told, in one go
         timeout_graceful_shutdown=30,
     )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, stopped in bounded time: what is open is ended and told so, then cut off."""
+
+    def __init__(self, config: uvicorn.Config, end_work: Callable[[], Awaitable[None]]) -> None:
+        """`end_work` lets nothing new in, and returns once everything open has had its answer."""
+        super().__init__(config)
+        self._end_work = end_work
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        ending = asyncio.create_task(self._end())
+        await super().shutdown(sockets)
+        await ending
+
+    async def _end(self) -> None:
+        await self._end_work()
+        open_ones = cast("set[Connection]", self.server_state.connections)
+        for _ in range(round(FLUSH_S / 0.05)):
+            if not any(one.busy for one in open_ones):
+                break
+            await asyncio.sleep(0.05)
+        for one in tuple(open_ones):
+            one.transport.abort()
 
 
 class Connection(H11Protocol):

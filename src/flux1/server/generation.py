@@ -16,7 +16,14 @@ from weakref import WeakValueDictionary
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from flux1.errors import BlockedError, CancelledError, EngineError, Flux1Error, StoreError
+from flux1.errors import (
+    BlockedError,
+    CancelledError,
+    EngineError,
+    Flux1Error,
+    StoppingError,
+    StoreError,
+)
 from flux1.events import Failed, Finished, OrderEvent, Preview, Queued, Started
 from flux1.request import Order
 from flux1.server.ask import Arrival, Ask, ask_of, new_job
@@ -58,6 +65,7 @@ class Generation:
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._closed: asyncio.Task[None] | None = None
 
     # in
 
@@ -65,8 +73,7 @@ class Generation:
         """Write the row, then start the work; a StoredJob if it was done under this idempotency
         key before. Raises Problem or Flux1Error; a refusal for policy leaves a row."""
         if self._closing:
-            raise Problem(503, "the server is stopping", "shutting_down", "server_error",
-                          retry_after=5)  # fmt: skip
+            raise StoppingError()
         if arrival.idempotency_key is None:
             return await self._accept(ask, caller, arrival)
         # two that come at once: the second finds the first one's row, and its work
@@ -260,6 +267,8 @@ class Generation:
         if opened.ending:
             return
         opened.ending = True
+        if self._closing and isinstance(error, CancelledError) and not opened.unwanted:
+            error = StoppingError()
         if error is not None:
             self.parts.engine.cancel(opened.job.id)  # the order's other pictures
         ended = await self._written(opened, error)
@@ -314,8 +323,7 @@ class Generation:
 
     def _parked(self, opened: OpenJob, error: Flux1Error) -> bool:
         """Whether its row stays open for the next start to take it up."""
-        stopping = self._closing and isinstance(error, CancelledError)
-        return stopping and opened.job.asynchronous and not opened.unwanted
+        return isinstance(error, StoppingError) and opened.job.asynchronous
 
     def cancel(self, job_id: str) -> bool:
         """Stop the work within one step. False if it is not open."""
@@ -326,17 +334,21 @@ class Generation:
         return self.parts.engine.cancel(job_id)
 
     async def close(self, patience_s: float) -> None:
-        """Finish what can be finished in time; what cannot is cancelled, or parked if it may wait
-        for the next start."""
+        """Finish what can be finished in time; what cannot is refused, or parked if it may wait
+        for the next start. However often it is called, it is done once."""
         self._closing = True
+        if self._closed is None:
+            self._closed = asyncio.create_task(self._close(patience_s))
+        await asyncio.shield(self._closed)
+
+    async def _close(self, patience_s: float) -> None:
         began = time.monotonic()
         await run_in_threadpool(self.parts.engine.close, patience_s)
         if self._tasks:  # what was drawn is filed
             left = max(1.0, patience_s - (time.monotonic() - began))
             await asyncio.wait(self._tasks, timeout=left)
         for opened in self.open_jobs():
-            error = CancelledError("the server stopped before the picture was done")
-            await self._end(opened, error)
+            await self._end(opened, StoppingError())
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

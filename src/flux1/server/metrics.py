@@ -1,11 +1,12 @@
 """What Prometheus reads. Each server has its own registry: nothing is global."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from flux1.server.ports import Engine
+from flux1.server.pulse import Pulse
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
@@ -45,6 +46,15 @@ class Metrics:
     def __init__(self, engine: Engine) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_EngineCollector(engine))
+        self.pulse = Pulse()
+        for name, seconds in (
+            ("longest_pause", lambda: self.pulse.longest_s),
+            ("longest_work", lambda: self.pulse.work_s),
+        ):
+            gauge = Gauge(
+                f"flux1_event_loop_{name}_seconds", "Since the start.", registry=self.registry
+            )
+            gauge.set_function(seconds)
         self._requests = Counter(
             "flux1_requests", "Requests that ended.", ["model", "status"], registry=self.registry
         )

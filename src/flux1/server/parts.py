@@ -12,6 +12,7 @@ from flux1.safety.prompts import PromptPolicy
 from flux1.server.ports import Engine, Model
 from flux1.server.tracing import Tracing
 from flux1.settings import ServerSettings
+from flux1.store.lease import Lease
 from flux1.store.open import Store
 
 
@@ -26,6 +27,7 @@ class Parts:
     pictures: PicturePolicy
     credentials: Credentials
     tracing: Tracing = field(default_factory=Tracing)
+    lease: Lease | None = None
 
     def model(self, name: str) -> Model:
         """The loaded model of that name or alias (UnknownModelError with the nearest one)."""

@@ -31,7 +31,7 @@ Clock = Callable[[], datetime]
 _BUSY_S = 30
 _POSTGRES = "postgresql+psycopg"
 # A server that has gone without a word is noticed: seconds, and milliseconds for what is sent.
-_POSTGRES_PATIENCE = {
+POSTGRES_PATIENCE = {
     "connect_timeout": 5, "tcp_user_timeout": 10_000, "keepalives_idle": 10,
     "keepalives_interval": 5, "keepalives_count": 3,
 }  # fmt: skip
@@ -60,7 +60,7 @@ class Database:
 
         `clock` gives every time that is written or compared. StoreError if it cannot be opened.
         """
-        parsed = _parse(url)
+        parsed = parse_url(url)
         try:
             if parsed.drivername == "sqlite" and parsed.database:
                 # SQLite gives its log the same mode: nobody else reads the prompts
@@ -140,7 +140,7 @@ class Database:
         self._writer.dispose()
 
 
-def _parse(url: str | URL) -> URL:
+def parse_url(url: str | URL) -> URL:
     wanted = f"sqlite:///path/to/file or {_POSTGRES}://user:password@host/name"
     try:
         parsed = make_url(url)
@@ -159,7 +159,7 @@ def _engine(url: URL) -> Engine:
     sqlite = url.drivername == "sqlite"
     engine = create_engine(
         url,
-        connect_args={"timeout": _BUSY_S} if sqlite else _POSTGRES_PATIENCE,
+        connect_args={"timeout": _BUSY_S} if sqlite else POSTGRES_PATIENCE,
         pool_size=8,
         max_overflow=24,
         pool_pre_ping=not sqlite,
