@@ -42,7 +42,6 @@ DTYPES = tuple(TYPES)
 FIRST_OPSET, LAST_OPSET = 20, 23  # the first has GELU; the last that the tests run
 OPSET = FIRST_OPSET
 GRAPH = "model.onnx"
-TOKENIZERS = {"clip": "tokenizer", "t5": "tokenizer_2", "bert": "tokenizer"}  # diffusers' folders
 WRITERS: dict[Kind, Callable[[Graph, Any], None]] = {
     "clip": write_clip, "t5": write_t5, "bert": write_bert,
 }  # fmt: skip
@@ -70,7 +69,7 @@ class Export:
     dtype: Dtype
     opset: int
     components: tuple[Component, ...]
-    tokenizers: Mapping[str, "Tokenizer"]
+    tokenizers: Mapping[Kind, "Tokenizer"]
 
     @property
     def bytes(self) -> int:
@@ -91,7 +90,9 @@ class Export:
                 self.place / one.file, one.graph, one.state, self._metadata(one), advance,
                 external_above,
             )  # fmt: skip
-        words = {name: f"{TOKENIZERS[name]}/tokenizer.json" for name in self.tokenizers}
+        words = {
+            str(name): f"{KINDS[name].places.words}/tokenizer.json" for name in self.tokenizers
+        }
         for name, tokenizer in self.tokenizers.items():
             written.append(self.place / words[name])
             with beside(written[-1]) as partial:
@@ -195,7 +196,7 @@ def _upscaler(dtype: Dtype, opset: int) -> Component:
     return Component("upscaler", f"upscaler.opt/{GRAPH}", graph, state, upscaler.LICENCE)
 
 
-def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "Tokenizer"]]:
+def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[Kind, "Tokenizer"]]:
     """The tensors of each network, to be read when their turn comes, and their shapes; and the text
     encoders' tokenizers. What is made when it is loaded (random weights; a transformer with a LoRA
     for few steps) is made."""
@@ -207,10 +208,10 @@ def _read(source: Source) -> tuple[dict[Kind, tuple[State, Shapes]], dict[str, "
             "autoencoder": model.autoencoder.state_dict(),
             **{kind: part.network.state_dict() for kind, part in model.text.items()},
         }
-        words = {str(kind): part.tokenizer for kind, part in model.text.items()}
+        words = {kind: part.tokenizer for kind, part in model.text.items()}
         return {kind: (state, _shapes(state)) for kind, state in states.items()}, words
     found = {kind: open_network(one, kind, source) for kind, one in files.networks.items()}
-    tokenizers = {str(kind): _fast_tokenizer(kind, path) for kind, path in files.tokenizers.items()}
+    tokenizers = {kind: _fast_tokenizer(kind, path) for kind, path in files.tokenizers.items()}
     return {kind: (net.state, _shapes(net.forms)) for kind, net in found.items()}, tokenizers
 
 

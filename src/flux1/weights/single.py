@@ -17,11 +17,6 @@ from flux1.weights.kinds.kind import Kind, NetworkKind
 from flux1.weights.kinds.table import KINDS, PUBLISHED
 from flux1.weights.model_files import Files, Source
 
-TOKENIZER_FILES: dict[Kind, tuple[str, ...]] = {  # the first is asked for where there is none
-    "clip": ("tokenizer.json", "vocab.json"),
-    "t5": ("tokenizer.json", "spiece.model"),
-}
-
 
 def of_file(file: Path, variant: Variant | None, places: Sequence[Path] = ()) -> Source:
     """The model whose transformer is in `file`; what is not in it is looked for in its folder and
@@ -62,15 +57,15 @@ def of_file(file: Path, variant: Variant | None, places: Sequence[Path] = ()) ->
 
 def tokenizer_folders(place: Path) -> dict[Kind, Path]:
     """CLIP's and T5's, as diffusers calls them."""
-    return {"clip": place / "tokenizer", "t5": place / "tokenizer_2"}
+    return {row.id: place / row.places.words for row in PUBLISHED if row.places.words}
 
 
 def missing_tokenizers(place: Path) -> list[Path]:
     """The tokenizer files that `place` lacks; one of each folder's kinds is enough."""
     return [
-        folder / TOKENIZER_FILES[kind][0]
+        folder / KINDS[kind].places.word_files[0]
         for kind, folder in tokenizer_folders(place).items()
-        if not any((folder / name).is_file() for name in TOKENIZER_FILES[kind])
+        if not any((folder / name).is_file() for name in KINDS[kind].places.word_files)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from flux1.model.bert import BertText
 from flux1.weights.files.lazy import StoredTensors
-from flux1.weights.kinds.kind import Described, NetworkKind, Part, State
+from flux1.weights.kinds.kind import Described, NetworkKind, Part, Places, State
 from flux1.weights.kinds.lines import renamed
 
 
@@ -30,5 +30,6 @@ BERT = NetworkKind(
     signatures={"transformers": "encoder.layer.0.attention.self.query."},
     ours=_ours,
     describe=_describe,
+    places=Places(words="tokenizer", word_files=("tokenizer.json",)),
     wrapping="bert.",
 )

@@ -139,6 +139,8 @@ CLIP = NetworkKind(
         others=("text_encoders", "clip"),
         stems=("clip_l*",),
         usual="clip_l.safetensors",
+        words="tokenizer",
+        word_files=("tokenizer.json", "vocab.json"),
     ),
     wrapping="text_model.",
     imports=True,

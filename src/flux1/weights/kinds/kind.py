@@ -53,13 +53,17 @@ class Description:
 class Places:
     """Where files of a kind lie: diffusers' `folder` and file, the other folders that ComfyUI's
     users have, and what single files are called there, the most exact first; `usual` is asked for
-    where there is none."""
+    where there is none. `words` is the folder of a text encoder's tokenizer, which holds one of
+    `word_files`; the first is asked for.
+    """
 
     folder: str = ""
     stem: str = ""  # of the file in the folder
     others: tuple[str, ...] = ()
     stems: tuple[str, ...] = ()
     usual: str = ""
+    words: str = ""
+    word_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

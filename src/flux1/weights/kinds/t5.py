@@ -234,6 +234,8 @@ T5 = NetworkKind(
         others=("text_encoders", "clip"),
         stems=("t5xxl_fp16*", "t5xxl_bf16*", "t5xxl*", "t5-v1_1-xxl*"),
         usual="t5xxl_fp16.safetensors",
+        words="tokenizer_2",
+        word_files=("tokenizer.json", "spiece.model"),
     ),
     spelled=_spelled,
     imports=True,
