@@ -35,8 +35,9 @@ from flux1.model.transformer import Transformer
 from flux1.pipeline.advance import advance
 from flux1.request import ImageRequest, make_request
 from flux1.training.distributed import ALONE
+from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.run import Finetune
-from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
+from flux1.training.finetune.settings import Pictures, RunOptions
 from flux1.weights.convert import plan_conversion
 from flux1.weights.load import Storage, load_network
 from flux1.weights.lora.read import merge_lora, read_lora

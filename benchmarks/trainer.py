@@ -24,11 +24,12 @@ from flux1.pipeline.loaded import Loaded
 from flux1.training.distributed import ALONE
 from flux1.training.finetune.cache import Cache, RememberedText
 from flux1.training.finetune.captioned import CaptionedObjective
+from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.encoded import EncodedPictures
 from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
-from flux1.training.finetune.settings import FinetuneSettings, Pictures, choose_settings
+from flux1.training.finetune.settings import FinetuneSettings, Pictures
 from flux1.training.loop import LoopSettings, optimizers_for, run
 from flux1.weights.sources import locate
 from measure.machine import Threads, about, use_threads

@@ -12,7 +12,7 @@ from training.folders import picture_folder
 
 
 def test_a_model_that_is_not_here_is_planned_by_its_published_size():
-    asked = ("plan", "--model", "flux-dev", "--vram", "12GB", "--ram", "32GB")
+    asked = ("plan", "draw", "--model", "flux-dev", "--vram", "12GB", "--ram", "32GB")
     report = json.loads(flux1(*asked, "--tflops", 60, "--json").stdout)
     assert (report["model"], report["files"]) == ("flux-dev", False)
     assert (report["width"], report["ram"], report["vram"]) == (1024, 32 * 10**9, 12 * 10**9)
@@ -38,7 +38,7 @@ def test_a_model_that_is_not_here_is_planned_by_its_published_size():
 def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
     folder = make_diffusers_folder(tmp_path / "flux-dev")
     report = json.loads(
-        flux1("plan", "-m", folder, "--vram", "none", "--size", "64x64", "--json").stdout
+        flux1("plan", "draw", "-m", folder, "--vram", "none", "--size", "64x64", "--json").stdout
     )
     assert report["files"]
     assert report["vram"] is None
@@ -49,22 +49,23 @@ def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["plan", "-m", "flux-dev", "--ram", "1GB", "--vram", "none"],
+    (["plan", "draw", "-m", "flux-dev", "--ram", "1GB", "--vram", "none"],
      "1.00 GB of memory is too little for flux-dev at 1024x1024; the least that does is "),
-    (["plan", "-m", "flux-dev", "--ram", "64MB", "--vram", "1GB"], "the least that does is "),
-    (["plan", "--ram", "lots"], "ram: 'lots' is not an amount of memory; for example 6GB"),
-    (["plan", "--vram", "12 apples"], "vram: '12 apples' is not an amount of memory"),
-    (["plan", "--size", "100x64"], "multiple of 32, at most 8192; nearest: 96"),
-    (["plan", "--tflops", "-3"], "tflops: -3 is not above 0; for example 80"),
-    (["plan", "-m", "flux-dve"], "did you mean 'flux-dev'"),
-    (["plan", "-m", "nothing.safetensors"], "nothing.safetensors: no such file"),
-    (["plan", "--train", "--rank", "999"], "rank: 999 is above the width of "),
-    (["plan", "--train", "--size", "64x64"], "size: 64x64 has no effect with --train; say --resol"),
-    (["plan", "--train", "--ram", "300MB"], "300 MB of memory is too little to train flux-mini so"),
-    (["plan", "--train", "--resolution", "9"], "9 is not from 128 to 512; nearest: 128"),
-    (["plan", "--train", "--full", "--rank", "8"], "rank: 8 has no effect when all weights are"),
-    (["plan", "--rank", "8"], "rank: has no effect without --train"),
-    (["plan", "--full"], "full: has no effect without --train"),
+    (["plan", "draw", "-m", "flux-dev", "--ram", "64MB", "--vram", "1GB"],
+     "the least that does is "),
+    (["plan", "draw", "--ram", "lots"], "ram: 'lots' is not an amount of memory; for example 6GB"),
+    (["plan", "draw", "--vram", "12 apples"], "vram: '12 apples' is not an amount of memory"),
+    (["plan", "draw", "--size", "100x64"], "multiple of 32, at most 8192; nearest: 96"),
+    (["plan", "draw", "--tflops", "-3"], "tflops: -3 is not above 0; for example 80"),
+    (["plan", "draw", "-m", "flux-dve"], "did you mean 'flux-dev'"),
+    (["plan", "draw", "-m", "nothing.safetensors"], "nothing.safetensors: no such file"),
+    (["plan", "train", "--rank", "999"], "rank: 999 is above the width of "),
+    (["plan", "train", "--size", "64x64"], "No such option: --size"),
+    (["plan", "train", "--ram", "300MB"], "300 MB of memory is too little to train flux-mini so"),
+    (["plan", "train", "--resolution", "9"], "9 is not from 128 to 512; nearest: 128"),
+    (["plan", "train", "--full", "--rank", "8"], "rank: 8 has no effect when all weights are"),
+    (["plan", "--rank", "8", "--train"], "plan: this is now: flux1 plan train --rank 8"),
+    (["plan", "-m", "flux-dev"], "plan: this is now: flux1 plan draw -m flux-dev"),
     (["generate", "a fox", "--memory", "3 apples"], "memory: '3 apples' is not an amount"),
     (["generate", "a fox", "--memory", "10MB"], "10 MB of memory is too little for flux-mini"),
     (["generate", "a fox", "-m", "tiny", "--memory", ""], "memory: '' is not an amount of memory"),
@@ -95,7 +96,7 @@ def test_the_least_that_is_named_does(tmp_path):
 
 def test_training_is_planned_beside_what_it_then_takes(tmp_path):
     """On the CPU: the peak of a real run as the system saw it."""
-    report = json.loads(flux1("plan", "--train", "--vram", "none", "--json").stdout)
+    report = json.loads(flux1("plan", "train", "--vram", "none", "--json").stdout)
     assert (report["model"], report["processes"], report["vram"]) == ("flux-mini", 1, None)
     way = report["ways"][0]
     assert (way["lacks"], way["gradient_checkpointing"], way["settings"]["rank"]) == ("", False, 16)
@@ -107,7 +108,7 @@ def test_training_is_planned_beside_what_it_then_takes(tmp_path):
 
 
 def test_training_a_model_that_is_not_here_is_planned_too():
-    asked = ("plan", "--train", "-m", "flux-dev", "--vram", "24GB", "--ram", "64GB", "--tflops", 60)
+    asked = ("plan", "train", "-m", "flux-dev", "--vram", "24GB", "--ram", "64GB", "--tflops", 60)
     report = json.loads(flux1(*asked, "--batch-size", 1, "--resolution", 512, "--json").stdout)
     fitting = [way for way in report["ways"] if way["device"] == "cuda" and not way["lacks"]]
     assert all(way["vram"] <= 24 * 10**9 for way in fitting)

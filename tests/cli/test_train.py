@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def test_recipes_are_listed_with_and_without_the_word(words):
     done = flux1("train", *words)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["flux-mini"]
+    assert "flux-mini" in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_a_recipe_is_run_with_and_without_the_word(words, tmp_path):
     )
 
 
-def test_help_names_both():
+def test_help_names_all():
     done = flux1("train", "--help")
-    assert re.search(r"\blora\b", done.stdout)
-    assert re.search(r"\brecipe\b", done.stdout)
+    for command in ("lora", "full", "recipe"):
+        assert re.search(rf"\b{command}\b", done.stdout)
 
 
 def test_every_option_stands_in_the_reference():
@@ -50,10 +50,10 @@ def test_every_option_stands_in_the_reference():
     commands = typer.main.get_command(app).commands
     options = {
         option
-        for command in ("lora", "recipe")
+        for command in ("lora", "full", "recipe")
         for parameter in commands[command].params
         for option in parameter.opts
-        if option.startswith("-")
+        if option.startswith("-") and not parameter.hidden
     }
     assert "--gradient-checkpointing" in options
     for option in options:
@@ -67,7 +67,11 @@ def test_every_option_stands_in_the_reference():
         (("--data", "data", "--rank", "-1"), "rank: -1: input should be greater than 0"),
         (("--data", "data", "--model", "flux-mimi"), "did you mean 'flux-mini'?"),
         (("--data", "data", "--format", "peft"), "format: 'peft' is not one of diffusers, "),
-        (("--data", "data", "--full", "--format", "kohya"), "format: 'kohya' has no effect with"),
+        (("--data", "data", "--full"), "full: all weights are trained by `flux1 train full`"),
+        (
+            ("--data", "data", "--log-every", "0"),
+            "'--log-every': Input should be greater than or equal to 1",
+        ),
         (("--data", "data", "--validation-prompt", " "), "prompt: is empty"),
         (("--data", "data", "--precision", "half"), "'half' is not one of float32, bfloat16"),
         (("--data", "data", "--device", "tpu"), "device: 'tpu' is not a device"),

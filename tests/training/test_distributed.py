@@ -14,12 +14,12 @@ from training.folders import picture_folder
 STEPS = 8
 
 
-def train(data, out, *options, processes=1, steps=STEPS):
+def train(data, out, method, *options, processes=1, steps=STEPS):
     command = [sys.executable, "-m"]
     if processes > 1:
         command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     command += [
-        "flux1", "train", "lora", "--model", "tiny", "--data", str(data), "--out", str(out),
+        "flux1", "train", method, "--model", "tiny", "--data", str(data), "--out", str(out),
         "--steps", str(steps), "--batch-size", "4", "--log-every", "1", "--checkpoint-every", "4",
         "--warmup", "0", *options,
     ]  # fmt: skip
@@ -35,7 +35,7 @@ def tensors(file):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--rank", "4"), ("--full", "--lr", "1e-3")], ids=str)
+@pytest.mark.parametrize("options", [("lora", "--rank", "4"), ("full", "--lr", "1e-3")], ids=str)
 def test_two_processes_are_one(tmp_path, options):
     data = picture_folder(tmp_path / "data")
     one, _ = train(data, tmp_path / "one", *options)

@@ -20,8 +20,9 @@ from flux1 import FluxPipeline
 from flux1.errors import DataError, DependencyError, Flux1Error, OutputError
 from flux1.flow.path import velocity
 from flux1.training.distributed import ALONE
+from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.run import Finetune
-from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
+from flux1.training.finetune.settings import Pictures, RunOptions
 from flux1.variants import FLUX_DEV, FLUX_SCHNELL, TINY
 from flux1.weights.files.safetensors import FileTensors, write_tensors
 from flux1.weights.sources import locate

@@ -177,8 +177,8 @@ def test_a_network_without_guidance_is_trained_too(tmp_path):
 
 
 def test_a_rank_above_a_layers_width_is_one_line_with_the_nearest():
+    from flux1.training.finetune.choose import choose_settings
     from flux1.training.finetune.parts import Parts
-    from flux1.training.finetune.settings import choose_settings
     from flux1.weights.sources import locate
 
     network = random_transformer(CONFIG, 1)

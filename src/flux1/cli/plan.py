@@ -1,17 +1,22 @@
-"""`flux1 plan`: how a model can be drawn with in given memory."""
+"""`flux1 plan draw` and `flux1 plan train`: what given memory allows."""
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from flux1.cli.fields import given, options_of, with_options
 from flux1.cli.options import parse_size
-from flux1.cli.plan_training import plan_training
+from flux1.cli.runtimes import named_row
 from flux1.errors import Flux1Error, MissingWeightsError, RequestError
+from flux1.request import ImageRequest, make_request
+from flux1.training.finetune.settings import FinetuneSettings
 from flux1.variants import DEFAULT, VARIANTS, Variant
 
 if TYPE_CHECKING:
@@ -26,125 +31,125 @@ if TYPE_CHECKING:
     Measured = dict[tuple[Device, Quantization | None], Rates]
 
 QUANTIZATIONS: "tuple[Quantization | None, ...]" = (None, "int8_dynamic")
+PLANNED = ("rank", "layers", "batch_size", "resolutions", "optimizer")  # what memory depends on
 WIDTH = 100  # of the table; where the terminal has less, its lines wrap
 
 
-def plan(
-    model: Annotated[
-        str,
-        typer.Option("-m", "--model", help="Model name, or a folder or file of weights."),
-    ] = DEFAULT.id,
-    vram: Annotated[
-        str | None,
-        typer.Option(
-            help="Graphics memory, for example 12GB; none for no card.",
-            show_default="what is free here",
-        ),
-    ] = None,
-    ram: Annotated[
-        str | None,
-        typer.Option(
-            help="Memory that the process may take, for example 32GB.",
-            show_default="what is free here",
-        ),
-    ] = None,
+Model = Annotated[
+    str, typer.Option("-m", "--model", help="Model name, or a folder or file of weights.")
+]
+Vram = Annotated[
+    str | None,
+    typer.Option(
+        help="Graphics memory, for example 12GB; none for no card.",
+        show_default="what is free here",
+    ),
+]
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory that the process may take, for example 32GB.",
+        show_default="what is free here",
+    ),
+]
+Tflops = Annotated[
+    float | None,
+    typer.Option(
+        help="What the card reaches in bfloat16, in 10^12 operations a second.",
+        show_default="measured, if it is here",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class _OldForm(TyperGroup):
+    """Says in one line what `flux1 plan OPTIONS` and `flux1 plan --train` are called now."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, "--help", "-h"):
+            new = "train" if "--train" in args else "draw"
+            rest = [word for word in args if word != "--train"]
+            raise RequestError("plan", f"this is now: {shlex.join(['flux1', 'plan', new, *rest])}")
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_OldForm, no_args_is_help=True, help="Plan: the ways to draw or to train in given memory."
+)
+
+
+@app.command("draw")
+def draw(
+    model: Model = DEFAULT.id,
+    vram: Vram = None,
+    ram: Ram = None,
     size: Annotated[
         str | None,
         typer.Option(help="WIDTHxHEIGHT in pixels.", metavar="WxH", show_default="the model's"),
     ] = None,
-    tflops: Annotated[
-        float | None,
-        typer.Option(
-            help="What the card reaches in bfloat16, in 10^12 operations a second.",
-            show_default="measured, if it is here",
-        ),
-    ] = None,
-    train: Annotated[
-        bool, typer.Option("--train", help="Plan `flux1 train lora` instead.")
-    ] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="With --train: all weights, and no LoRA.")
-    ] = False,
-    rank: Annotated[
-        int | None, typer.Option(help="With --train: of the LoRA.", show_default="16")
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(help="With --train: attention, blocks or all.", show_default="blocks"),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="With --train: pictures a step.", show_default="4096 image tokens, at most 8"
-        ),
-    ] = None,
-    resolution: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="With --train: side of a square. May be given again.", show_default="the model's"
-        ),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(help="With --train: that share the work.", show_default="1", min=1),
-    ] = None,
-    optimizer: Annotated[
-        str | None,
-        typer.Option(help="With --train: adamw or adamw8bit.", show_default="adamw"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    tflops: Tflops = None,
+    as_json: Json = False,
 ) -> None:
-    """List the ways to draw with a model in given memory: their peaks and times, fastest first.
-
-    With --train, the ways to teach it pictures.
-    """
+    """List the ways to draw with a model in given memory: their peaks and times, fastest first."""
+    width, height = parse_size(size)
+    _check_tflops(tflops)
+    row = named_row(model)
+    if row is not None:  # said before a library of networks is imported
+        make_request(row, "any", width=width, height=height, seed=0)
     found = _found(model)
     variant = found if isinstance(found, Variant) else found.variant
-    if tflops is not None and not (math.isfinite(tflops) and tflops > 0):
-        raise Flux1Error(f"tflops: {tflops:g} is not above 0; for example 80")
-    if not train:
-        training = {
-            "full": full, "rank": rank, "layers": layers, "batch-size": batch_size,
-            "resolution": resolution, "processes": processes, "optimizer": optimizer,
-        }  # fmt: skip
-        for option, value in training.items():
-            if value is not None and value is not False and value != []:
-                raise RequestError(option, "has no effect without --train")
-        _plan_drawing(found, variant, parse_size(size), vram, ram, tflops, as_json)
-        return
-    if size is not None:
-        raise RequestError("size", f"{size} has no effect with --train; say --resolution")
-    room = _room(variant, vram, ram)
+    request = make_request(variant, "any", width=width, height=height, seed=0)
+    _plan_drawing(found, request, _room(variant, vram, ram), tflops, as_json)
+
+
+@app.command("train")
+@with_options(options_of(FinetuneSettings, only=PLANNED), after="tflops")
+def train(
+    model: Model = DEFAULT.id,
+    vram: Vram = None,
+    ram: Ram = None,
+    full: Annotated[bool, typer.Option("--full", help="All weights, and no LoRA.")] = False,
+    processes: Annotated[int, typer.Option(help="That share the work.", min=1)] = 1,
+    tflops: Tflops = None,
+    as_json: Json = False,
+    **settings: Any,
+) -> None:
+    """List the ways to run `flux1 train lora` in given memory, or with --full `flux1 train full`.
+
+    Their peaks and times, fastest first.
+    """
+    from flux1.cli.plan_training import plan_training
+
+    _check_tflops(tflops)
+    found = _found(model)
+    room = _room(found if isinstance(found, Variant) else found.variant, vram, ram)
     rates = _measured(found, _dtypes(room), tflops, (None,))
     by_device = {device: rate for (device, _), rate in rates.items()}
-    plan_training(
-        found, room, by_device, processes or 1, as_json,
-        method="full" if full else None, rank=rank, layers=layers, batch_size=batch_size,
-        resolutions=tuple(resolution) if resolution else None, optimizer=optimizer,
-    )  # fmt: skip
+    asked = given(settings, FinetuneSettings) | {"method": "full" if full else "lora"}
+    plan_training(found, room, by_device, processes, as_json, **asked)
+
+
+def _check_tflops(tflops: float | None) -> None:
+    if tflops is not None and not (math.isfinite(tflops) and tflops > 0):
+        raise Flux1Error(f"tflops: {tflops:g} is not above 0; for example 80")
 
 
 def _plan_drawing(
     found: "Variant | Source",
-    variant: Variant,
-    size: tuple[int | None, int | None],
-    vram: str | None,
-    ram: str | None,
+    request: ImageRequest,
+    room: "Room",
     tflops: float | None,
     as_json: bool,
 ) -> None:
     from flux1.pipeline.ledger import ledger_of
-    from flux1.pipeline.plan import Work, too_little
-    from flux1.pipeline.plan import plan as ways_in
-    from flux1.request import make_request
+    from flux1.pipeline.plan import Work, plan, too_little
 
-    request = make_request(variant, "any", width=size[0], height=size[1], seed=0)
     ledger = ledger_of(found)
-    room = _room(variant, vram, ram)
+    variant = ledger.variant
     dtypes = _dtypes(room)
     rates = _measured(found, dtypes, tflops, QUANTIZATIONS)
     work = Work.of(variant, [request])
-    estimates = ways_in(ledger, work, room, dtypes, rates, QUANTIZATIONS)
+    estimates = plan(ledger, work, room, dtypes, rates, QUANTIZATIONS)
     if all(one.lacks for one in estimates):
         raise too_little(variant, work, room, estimates)
     if as_json:

@@ -1,4 +1,4 @@
-"""`flux1 plan --train`: how a model can be finetuned in given memory."""
+"""`flux1 plan train`: how a model can be finetuned in given memory."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -9,11 +10,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flux1.cli.console import say, stderr
+from flux1.cli.fields import given, options_of, with_options
 from flux1.cli.options import Device
-from flux1.errors import DataError, DependencyError
+from flux1.errors import DependencyError, RequestError
+from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOptions
 from flux1.variants import DEFAULT
 
 RECIPE = "recipe"
+OF_LORAS = ("rank", "alpha", "layers", "keep", "quantize", "layout")  # and of what is frozen beside
 
 
 class _ShortForm(TyperGroup):
@@ -26,7 +31,9 @@ class _ShortForm(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=_ShortForm, help="Train: a LoRA of your own pictures, or a whole recipe.")
+app = typer.Typer(
+    cls=_ShortForm, help="Train: a LoRA of your own pictures, all weights, or a whole recipe."
+)
 
 
 @app.command(RECIPE)
@@ -55,7 +62,6 @@ def recipe(
         for name in recipe_names():
             typer.echo(name)
         return
-    from flux1.cli.console import say, stderr
     from flux1.pipeline.load import choose_device
     from flux1.settings import Settings, read
 
@@ -65,170 +71,116 @@ def recipe(
     say(f'done: flux1 generate "a red fox" --model {finished}')
 
 
+Data = Annotated[
+    Path,
+    typer.Option(
+        "-d",
+        "--data",
+        help="Folder of pictures, with .txt captions or a metadata.jsonl; or a "
+        "Hugging Face data set.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str, typer.Option("-m", "--model", help="Model name, or a folder or file of weights.")
+]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Folder of the run.", show_default="runs/DATA")
+]
+Caption = Annotated[
+    str | None, typer.Option(help="For pictures that have none.", show_default=False)
+]
+CaptionColumn = Annotated[
+    str, typer.Option(help="Name of the captions in metadata.jsonl and data sets.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder of latents and text features.", show_default="OUT/cache"),
+]
+
+
 @app.command("lora")
+@with_options(options_of(FinetuneSettings) | options_of(RunOptions), after="out")
 def lora(
-    data: Annotated[
-        Path,
-        typer.Option(
-            "-d",
-            "--data",
-            help="Folder of pictures, with .txt captions or a metadata.jsonl; or a "
-            "Hugging Face data set.",
-            show_default=False,
-        ),
-    ],
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="Model name, or a folder or file of weights.")
-    ] = DEFAULT.id,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="Folder of the run.", show_default="runs/DATA"),
-    ] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Train all weights instead; writes a model's folder.")
-    ] = False,
-    rank: Annotated[int | None, typer.Option(help="Rank of the LoRA.", show_default="16")] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="Its strength is alpha / rank.", show_default="the rank"),
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(help="What it changes: attention, blocks or all.", show_default="blocks"),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Steps; more may be asked for later.", show_default="1000")
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Learning rate.", show_default="1e-4 at FLUX.1's width, --full 1e-5"),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Pictures a step.", show_default="4096 image tokens, at most 8"),
-    ] = None,
-    resolution: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Side of a square of the wanted area. May be given again.",
-            show_default="the model's",
-        ),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(help="What a guidance-distilled model is told.", show_default="1"),
-    ] = None,
-    caption: Annotated[
-        str | None, typer.Option(help="For pictures that have none.", show_default=False)
-    ] = None,
-    caption_column: Annotated[
-        str, typer.Option(help="Name of the captions in metadata.jsonl and data sets.")
-    ] = "text",
-    caption_dropout: Annotated[
-        float | None, typer.Option(help="Share of captions left empty.", show_default="0.05")
-    ] = None,
-    validation_prompt: Annotated[
-        list[str] | None,
-        typer.Option(help="A picture to draw along the way. May be given again."),
-    ] = None,
-    validate_every: Annotated[int, typer.Option(help="Steps between them.", min=1)] = 250,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 100,
-    log_every: Annotated[int, typer.Option(help="Steps between rows of the log.", min=1)] = 10,
-    logger: Annotated[
-        list[str] | None,
-        typer.Option(help="tensorboard or wandb, beside log.jsonl. May be given again."),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder of latents and text features.", show_default="OUT/cache"),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Of the LoRA's file: diffusers, comfyui, kohya.",
-            show_default="diffusers",
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="float32 or bfloat16.", show_default="bfloat16 on CUDA, else float32"),
-    ] = None,
-    checkpointing: Annotated[
-        bool,
-        typer.Option(
-            "--gradient-checkpointing",
-            help="Compute each block again for the gradient: less memory.",
-        ),
-    ] = False,
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            help="Frozen weights: plain, packed (as the file has them), mapped (left there).",
-            show_default="plain",
-        ),
-    ] = None,
-    quantize: Annotated[
-        str | None,
-        typer.Option(help="Frozen weights in eight bits: int8, int8_dynamic, fp8."),
-    ] = None,
-    ema: Annotated[
-        float | None, typer.Option(help="Decay of the averaged weights.", show_default="0.99")
-    ] = None,
-    warmup: Annotated[
-        int | None, typer.Option(help="Steps until the full rate.", show_default="20")
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option(show_default="0.01")] = None,
-    optimizer: Annotated[
-        str | None,
-        typer.Option(
-            help="adamw, or adamw8bit: its moments in a quarter of the memory.",
-            show_default="adamw",
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(show_default="0")] = None,
+    data: Data,
+    model: Model = DEFAULT.id,
+    out: Out = None,
+    caption: Caption = None,
+    caption_column: CaptionColumn = "text",
+    cache: Cache = None,
     device: Device = None,
+    full: Annotated[bool, typer.Option("--full", hidden=True)] = False,
+    **options: Any,
 ) -> None:
-    """Teach MODEL the pictures in DATA; OUT/lora.safetensors draws with `--lora`.
+    """Teach a LoRA of MODEL the pictures in DATA; OUT/lora.safetensors draws with `--lora`.
 
     Interrupt it at will: the same command goes on where it was. Started by `torchrun`, several
     processes share the work and the weights.
     """
-    from flux1.cli.console import say, stderr
+    if full:
+        raise RequestError("full", "all weights are trained by `flux1 train full`")
+    pictures = Pictures(data, caption, caption_column)
+    made = _finetune("lora", pictures, model, out, cache, device, options)
+    if made is not None:
+        say(f"done: flux1 generate PROMPT --model {model} --lora {made}")
+
+
+@app.command("full")
+@with_options(
+    options_of(FinetuneSettings, without=OF_LORAS) | options_of(RunOptions, without=OF_LORAS),
+    after="out",
+)
+def full(
+    data: Data,
+    model: Model = DEFAULT.id,
+    out: Out = None,
+    caption: Caption = None,
+    caption_column: CaptionColumn = "text",
+    cache: Cache = None,
+    device: Device = None,
+    **options: Any,
+) -> None:
+    """Teach all weights of MODEL the pictures in DATA; writes a model's folder, OUT/model.
+
+    Interrupt it at will: the same command goes on where it was. Started by `torchrun`, several
+    processes share the work and the weights.
+    """
+    pictures = Pictures(data, caption, caption_column)
+    made = _finetune("full", pictures, model, out, cache, device, options)
+    if made is not None:
+        say(f"done: flux1 generate PROMPT --model {made}")
+
+
+def _finetune(
+    method: str,
+    pictures: Pictures,
+    model: str,
+    out: Path | None,
+    cache: Path | None,
+    device: str | None,
+    options: Mapping[str, Any],
+) -> Path | None:
+    """What the run made; None if it was stopped before, or another process tells."""
     from flux1.pipeline.load import choose_device, choose_dtype
     from flux1.settings import Settings, read
     from flux1.training.distributed import joined
+    from flux1.training.finetune.choose import choose_settings
     from flux1.training.finetune.run import Finetune
-    from flux1.training.finetune.settings import Pictures, RunOptions, choose_settings
     from flux1.weights.sources import locate
 
     place = choose_device(device or read(Settings).device)
     source = locate(model, read(Settings).models)
-    folder = out or Path("runs") / (data.resolve().name or "lora")
-    if full and layout is not None:
-        raise DataError(f"format: {layout!r} has no effect with --full, which writes a model")
-    options = RunOptions(
-        tuple(validation_prompt or ()), validate_every, checkpoint_every, log_every,
-        tuple(logger or ()), checkpointing, layout or "diffusers",
-    )  # fmt: skip
+    folder = out or Path("runs") / (pictures.folder.resolve().name or "lora")
+    asked = given(options, FinetuneSettings) | {"method": method}
     with joined(place) as (world, own):
-        settings = choose_settings(
-            source.variant, choose_dtype(precision or "auto", own), world.size,
-            method="full" if full else "lora", steps=steps, batch_size=batch_size,
-            learning_rate=lr, resolutions=tuple(resolution) if resolution else None,
-            guidance=guidance, rank=rank, alpha=alpha, layers=layers,
-            caption_dropout=caption_dropout, ema_decay=ema, warmup_steps=warmup,
-            weight_decay=weight_decay, seed=seed, keep=keep, quantize=quantize,
-            optimizer=optimizer,
-        )  # fmt: skip
+        dtype = choose_dtype(asked.get("precision", "auto"), own)
+        settings = choose_settings(source.variant, dtype, world.size, **asked)
         run = Finetune(
-            source, Pictures(data, caption, caption_column), settings, options, folder,
+            source, pictures, settings, RunOptions(**given(options, RunOptions)), folder,
             cache or folder / "cache", stderr(), own, world,
         )  # fmt: skip
         made = run.run(_StopAsked())
-    if made is not None and world.first:
-        use = f"--model {made}" if full else f"--model {model} --lora {made}"
-        say(f"done: flux1 generate PROMPT {use}")
+    return made if world.first else None
 
 
 class _StopAsked:

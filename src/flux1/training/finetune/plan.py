@@ -26,6 +26,7 @@ from flux1.pipeline.plan import (
 )
 from flux1.pipeline.rates import Rates
 from flux1.pipeline.room import Room
+from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.footprint import (
     TrainingFootprint,
     checkpoint_bytes,
@@ -33,7 +34,7 @@ from flux1.training.finetune.footprint import (
     training_bytes,
 )
 from flux1.training.finetune.prepare import CAPTIONS_AT_ONCE
-from flux1.training.finetune.settings import FinetuneSettings, choose_settings
+from flux1.training.finetune.settings import FinetuneSettings
 from flux1.variants import Variant
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization

@@ -22,12 +22,13 @@ from flux1.request import make_request
 from flux1.training.distributed import World, divide
 from flux1.training.finetune.cache import Cache, RememberedText
 from flux1.training.finetune.captioned import CaptionedObjective
+from flux1.training.finetune.choose import check_options
 from flux1.training.finetune.encoded import EncodedPicture, EncodedPictures
 from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
 from flux1.training.finetune.result import save_learnt
-from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOptions, check_options
+from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOptions
 from flux1.training.loop import LoopSettings, run, shown
 from flux1.training.transformer import recompute_blocks
 from flux1.weights.files.safetensors import read_json, write_json

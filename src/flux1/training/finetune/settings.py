@@ -1,62 +1,85 @@
-"""What may be asked of a finetuning run: completed for the model, checked once, frozen."""
+"""What may be asked of a finetuning run: one field a setting, with its range and what a person is
+told of it. Imports no torch: the command line's options are made of these fields.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from flux1.errors import DataError, nearest
-from flux1.model.config import TransformerConfig
-from flux1.training.log import check_loggers
-from flux1.variants import Variant
-from flux1.weights.lora.save import LAYOUTS
-from flux1.weights.numbers.keep import Keep
-from flux1.weights.numbers.quantize import Quantization
+from flux1.weights.numbers.choices import Keep, Quantization
 
-WIDTH = TransformerConfig().hidden_size  # FLUX.1's, for which the usual rates are known
-LORA_RATE, FULL_RATE = 1e-4, 1e-5  # at that width
-TOKENS, PICTURES = 4096, 8  # of a batch that is not asked for: image tokens, pictures at most
-RANK = 16
+
+@dataclass(frozen=True)
+class About:
+    """What a person is told of a field: a sentence, what holds if it is left out (where that is not
+    the field's default), its option's name where that is not the field's, and its least value where
+    that is not checked with the rest."""
+
+    text: str
+    usual: str | None = None
+    option: str | None = None
+    least: int | None = None
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """All that decides what is learnt.
+    """All that decides what is learnt. `choose.choose_settings` completes and checks it.
 
-    `resolutions` are the sides of squares that have the wanted areas; `guidance` is what a network
-    that embeds it is told while it learns; `alpha` / `rank` is a LoRA's strength, `layers` those
-    that it changes. `keep` and `quantize`: how the frozen weights beside it are held. `adamw8bit`
-    has its moments in a byte a number.
+    `resolutions` are the sides of squares that have the wanted areas; `alpha` / `rank` is a LoRA's
+    strength. `keep` and `quantize` say how the frozen weights beside it are held.
     """
 
     method: Literal["lora", "full"]
-    steps: PositiveInt
-    batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    resolutions: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    guidance: NonNegativeFloat | None
-    precision: Literal["float32", "bfloat16"]
-    rank: PositiveInt | None
-    alpha: PositiveFloat | None
-    layers: Literal["attention", "blocks", "all"] | None
-    caption_dropout: Annotated[float, Field(ge=0, le=1)] = 0.05
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    warmup_steps: NonNegativeInt = 20
-    weight_decay: NonNegativeFloat = 0.01
-    seed: NonNegativeInt = 0
-    keep: Keep = "plain"
-    quantize: Quantization | None = None
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    steps: Annotated[int, Gt(0), About("Steps; more may be asked for later.", "1000")]
+    batch_size: Annotated[
+        int, Gt(0), About("Pictures a step.", "4096 image tokens' worth, at most 8")
+    ]
+    learning_rate: Annotated[
+        float,
+        Gt(0),
+        About("Learning rate.", "1e-4 at FLUX.1's width, 1e-5 for all weights", "--lr"),
+    ]
+    resolutions: Annotated[
+        tuple[Annotated[int, Gt(0)], ...],
+        MinLen(1),
+        About("Side of a square of the wanted area.", "the model's", "--resolution"),
+    ]
+    guidance: Annotated[
+        Annotated[float, Ge(0)] | None, About("What a guidance-distilled model is told.", "1")
+    ]
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        About("float32 or bfloat16.", "bfloat16 on CUDA, else float32"),
+    ]
+    rank: Annotated[Annotated[int, Gt(0)] | None, About("Rank of the LoRA.", "16")]
+    alpha: Annotated[
+        Annotated[float, Gt(0)] | None, About("The LoRA's strength is alpha / rank.", "the rank")
+    ]
+    layers: Annotated[
+        Literal["attention", "blocks", "all"] | None,
+        About("What a LoRA changes: attention, blocks or all.", "blocks"),
+    ]
+    caption_dropout: Annotated[float, Ge(0), Le(1), About("Share of captions left empty.")] = 0.05
+    ema_decay: Annotated[
+        float, Ge(0), Lt(1), About("Decay of the averaged weights.", option="--ema")
+    ] = 0.99
+    warmup_steps: Annotated[int, Ge(0), About("Steps until the full rate.", option="--warmup")] = 20
+    weight_decay: Annotated[float, Ge(0), About("Weight decay.")] = 0.01
+    seed: Annotated[int, Ge(0), About("Seed of noise, times and the order of pictures.")] = 0
+    keep: Annotated[
+        Keep,
+        About("Frozen weights: plain, packed (as the file has them), mapped (left there)."),
+    ] = "plain"
+    quantize: Annotated[
+        Quantization | None,
+        About("Frozen weights in eight bits: int8, int8_dynamic, fp8.", "not quantised"),
+    ] = None
+    optimizer: Annotated[
+        Literal["adamw", "adamw8bit"],
+        About("adamw, or adamw8bit: its moments in a quarter of the memory."),
+    ] = "adamw"
 
 
 @dataclass(frozen=True)
@@ -74,94 +97,26 @@ class RunOptions:
     """What a run does beside learning; nothing of it changes what is learnt. `recompute`: of each
     block, for the gradient, what could be kept instead. `layout` is the LoRA file's."""
 
-    prompts: tuple[str, ...] = ()
-    preview_every: int = 250
-    checkpoint_every: int = 100
-    log_every: int = 10
-    loggers: tuple[str, ...] = ()
-    recompute: bool = False
-    layout: str = "diffusers"
-
-
-def choose_settings(
-    variant: Variant, dtype: torch.dtype, processes: int = 1, **given: Any
-) -> FinetuneSettings:
-    """Complete settings: what is None in `given` takes what suits the variant and the `dtype`.
-
-    The learning rate is the usual one at FLUX.1's width, and in inverse proportion to the width
-    elsewhere (arXiv 2203.03466). DataError names the field that cannot be so.
-    """
-    told = {name: value for name, value in given.items() if value is not None}
-    lora = told.setdefault("method", "lora") == "lora"
-    _refuse_what_has_no_effect(told, variant, lora)
-    embeds, defaults = variant.transformer.guidance_embed, variant.defaults
-    rate = (LORA_RATE if lora else FULL_RATE) * WIDTH / variant.transformer.hidden_size
-    usual: dict[str, Any] = {
-        "steps": 1000,
-        "learning_rate": float(f"{rate:.2g}"),
-        "resolutions": (round((defaults.width * defaults.height) ** 0.5),),
-        "guidance": 1.0 if embeds else None,
-        "precision": str(dtype).removeprefix("torch."),
-        "rank": RANK if lora else None,
-        "alpha": told.get("rank", RANK) if lora else None,
-        "layers": "blocks" if lora else None,
-    }
-    told = usual | told
-    told.setdefault("batch_size", _usual_batch(max(told["resolutions"]), variant, processes))
-    try:
-        settings = TypeAdapter(FinetuneSettings).validate_python(told)
-    except ValidationError as failure:
-        first = failure.errors()[0]
-        words = first["msg"][0].lower() + first["msg"][1:]
-        raise DataError(f"{first['loc'][0]}: {first['input']!r}: {words}") from failure
-    _check_together(settings, variant, processes)
-    return settings
-
-
-def check_options(options: RunOptions) -> None:
-    """DataError or DependencyError for what no run can do."""
-    check_loggers(options.loggers)
-    if options.layout not in LAYOUTS:
-        raise DataError(
-            f"format: {options.layout!r} is not one of {', '.join(LAYOUTS)}"
-            f"{nearest(options.layout, LAYOUTS)}"
-        )
-
-
-def _refuse_what_has_no_effect(told: dict[str, Any], variant: Variant, lora: bool) -> None:
-    for name in ("rank", "alpha", "layers"):
-        if not lora and name in told:
-            raise DataError(f"{name}: {told[name]!r} has no effect when all weights are trained")
-    for name in ("keep", "quantize"):
-        if not lora and told.get(name, "plain") != "plain":
-            raise DataError(f"{name}: {told[name]!r}: weights that are trained are kept plain")
-    if "guidance" in told and not variant.transformer.guidance_embed:
-        raise DataError(
-            f"guidance: {told['guidance']} would have no effect: {variant.id} is not told a scale"
-        )
-
-
-def _usual_batch(side: int, variant: Variant, processes: int) -> int:
-    """As many pictures as TOKENS are, of each process at least one."""
-    tokens = max(1, side**2 // variant.size_multiple**2)
-    pictures = min(PICTURES, max(1, TOKENS // tokens))
-    return -(-pictures // processes) * processes
-
-
-def _check_together(settings: FinetuneSettings, variant: Variant, processes: int) -> None:
-    least, most = 4 * variant.size_multiple, int(variant.max_pixels**0.5)
-    for side in settings.resolutions:
-        if not least <= side <= most:
-            near = min(max(side, least), most)
-            raise DataError(f"resolution: {side} is not from {least} to {most}; nearest: {near}")
-    if processes > 1 and settings.method == "full" and settings.optimizer == "adamw8bit":
-        raise DataError(
-            "optimizer: adamw8bit keeps its moments in blocks, which processes cannot share out; "
-            "take adamw, or one process"
-        )
-    if settings.batch_size % processes:
-        near = max(processes, round(settings.batch_size / processes) * processes)
-        raise DataError(
-            f"batch_size: {settings.batch_size} is no multiple of the {processes} processes; "
-            f"nearest: {near}"
-        )
+    prompts: Annotated[
+        tuple[str, ...],
+        About("A picture to draw along the way.", "none", "--validation-prompt"),
+    ] = ()
+    preview_every: Annotated[
+        int, About("Steps between those pictures.", option="--validate-every", least=1)
+    ] = 250
+    checkpoint_every: Annotated[int, About("Steps between checkpoints.", least=1)] = 100
+    log_every: Annotated[int, About("Steps between rows of the log.", least=1)] = 10
+    loggers: Annotated[
+        tuple[str, ...],
+        About("tensorboard or wandb, beside log.jsonl.", "log.jsonl alone", "--logger"),
+    ] = ()
+    recompute: Annotated[
+        bool,
+        About(
+            "Compute each block again for the gradient: less memory.",
+            option="--gradient-checkpointing",
+        ),
+    ] = False
+    layout: Annotated[
+        str, About("Of the LoRA's file: diffusers, comfyui, kohya.", option="--format")
+    ] = "diffusers"

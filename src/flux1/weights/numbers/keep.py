@@ -1,16 +1,14 @@
 """How the layers of a network keep their weights: chosen layer by layer while it is loaded."""
 
-from typing import Literal
-
 import torch
 from torch import nn
 
 from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.weights.files.ahead import Ahead
 from flux1.weights.files.lazy import Stored
+from flux1.weights.numbers.choices import Keep, Quantization
 from flux1.weights.numbers.quantize import (
     PLAIN,
-    Quantization,
     as_it_is,
     check_device,
     mapped_arithmetic,
@@ -18,10 +16,6 @@ from flux1.weights.numbers.quantize import (
     quantized,
 )
 from flux1.weights.numbers.stored import StoredMatrix
-
-# How a network's large matrices are kept: decoded to the compute dtype; as the file has them, in
-# memory; or in the file, read at each use.
-Keep = Literal["plain", "packed", "mapped"]
 
 VOCABULARIES = ("shared", "embed_tokens", "token_embedding")  # the text encoders' large embeddings
 

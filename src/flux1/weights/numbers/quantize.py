@@ -6,7 +6,6 @@ modulation keeps the arithmetic of the compute dtype; it has one row for each pi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,9 @@ from flux1.model.int8 import int8_linear
 from flux1.model.stored import StoredLinear
 from flux1.weights.files.lazy import Stored, derived, in_memory
 from flux1.weights.numbers import fp8, int8
+from flux1.weights.numbers.choices import Quantization
 from flux1.weights.numbers.stored import Arithmetic, StoredMatrix
 
-Quantization = Literal["int8", "int8_dynamic", "fp8"]
 PLAIN = "img_in"  # of the linear layers alone never stored: it tells the network's dtype and device
 FP8_CAPABILITY = (8, 9)  # Ada
 PIECE = 2**22  # numbers that are worked on at once
