@@ -1,15 +1,16 @@
 """What may be asked of a model: checked once, frozen, and complete (nothing left to default)."""
 
 import math
-import operator
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from flux1 import presets
 from flux1.errors import RequestError, nearest
 from flux1.flow import solvers
+from flux1.flow.shift import Spacing
+from flux1.knobs import KNOBS, UPSCALES, choice, finite, in_range, number, text, whole
 from flux1.presets import Preset
 from flux1.variants import Variant
 
@@ -17,13 +18,10 @@ if TYPE_CHECKING:
     from flux1.flow.guidance import Condition
 
 SOLVERS = tuple(solvers.SOLVERS)
-MAX_STEPS = 1000
 MAX_IMAGES = 100
 MAX_SEED = 2**64 - 1  # of a picture: what torch's generator takes
-MAX_PROMPT_CHARACTERS = 32_000
 MAX_LORAS = 16
 MAX_LORA_SCALE = 10
-UPSCALES = (1, 2, 4)
 MAX_UPSCALED_PIXELS = 4096 * 4096
 
 
@@ -38,12 +36,39 @@ class LoraUse:
     scale: float = 1.0
 
 
-@dataclass(frozen=True)
-class ImageRequest:
-    """One prompt, `num_images` pictures: picture k is drawn from seed + k.
+class Asked(TypedDict, total=False):
+    """What may be asked beside the prompt. What is left out, or None, takes the model's own value;
+    `ImageRequest` says what each means."""
+
+    width: int | None
+    height: int | None
+    seed: int | None
+    num_images: int | None
+    steps: int | None
+    guidance: float | None
+    true_cfg: float | None
+    negative_prompt: str | None
+    solver: str | None
+    schedule: str | None
+    loras: Sequence["LoraUse | tuple[str, float] | str"]
+    like: str | None
+    upscale: int | None
+
+
+# How other programs call the same; what is close to none of ours is answered with the nearest.
+THEIRS = {
+    "num_inference_steps": "steps", "guidance_scale": "guidance", "true_cfg_scale": "true_cfg",
+    "num_images_per_prompt": "num_images", "generator": "seed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings:
+    """Everything that was asked for one picture.
 
     `guidance` is the distilled scale that the network is told (None where it has no such input);
-    `true_cfg` above 1 adds a second evaluation for `negative_prompt` at every point. `like` names
+    `true_cfg` above 1 adds a second evaluation for `negative_prompt` at every point. `schedule`
+    says how the times of the steps are spread ("even", "karras", "exponential"). `like` names
     a program whose rounding, noise, times and text length are matched (`presets.py`). `width` and
     `height` are drawn; the finished picture has `upscale` times these sides.
     """
@@ -57,11 +82,18 @@ class ImageRequest:
     guidance: float | None
     true_cfg: float
     seed: int
-    num_images: int
     solver: str
-    loras: tuple[LoraUse, ...] = ()
+    schedule: Spacing = "even"
     like: str | None = None
     upscale: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRequest(PictureSettings):
+    """One prompt, `num_images` pictures: picture k is drawn from seed + k."""
+
+    num_images: int
+    loras: tuple[LoraUse, ...] = ()
 
     @property
     def conditions(self) -> "tuple[Condition, ...]":
@@ -126,106 +158,86 @@ class Order:
     promised: bool = False
 
 
-def make_request(
-    variant: Variant,
-    prompt: str,
-    *,
-    negative_prompt: str | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    true_cfg: float | None = None,
-    seed: int | None = None,
-    num_images: int = 1,
-    solver: str | None = None,
-    loras: Sequence[LoraUse | tuple[str, float] | str] = (),
-    like: str | None = None,
-    upscale: int | None = None,
-) -> ImageRequest:
-    """Fill in the variant's defaults and check every field.
+def make_request(variant: Variant, prompt: str, **asked: Unpack[Asked]) -> ImageRequest:
+    """The request that `asked` makes with the variant's defaults, every field checked.
 
     Raises RequestError with the field, the value and the nearest good one. A missing seed is
     drawn here, so that the request says which picture it is.
     """
-    defaults = variant.defaults
-    negative_prompt = "" if negative_prompt is None else negative_prompt
-    _check_text("prompt", prompt)
-    _check_text("negative_prompt", negative_prompt)
-    if not prompt.strip():
+    _check_names(asked)
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not text("prompt", prompt).strip():
         raise RequestError("prompt", "is empty; say what to draw, for example 'a red fox'")
-    width = defaults.width if width is None else _whole("width", width)
-    height = defaults.height if height is None else _whole("height", height)
+    width = whole("width", given.get("width", variant.defaults.width))
+    height = whole("height", given.get("height", variant.defaults.height))
     _check_size(variant, width, height)
-    steps = defaults.steps if steps is None else _whole("steps", steps)
-    num_images = _whole("num_images", num_images)
-    _check_range("steps", steps, 1, MAX_STEPS)
-    _check_range("num_images", num_images, 1, MAX_IMAGES)
-    if seed is None:
-        seed = secrets.randbelow(2**32)
-    seed = _whole("seed", seed)
-    _check_range("seed", seed, 0, MAX_SEED - (num_images - 1))
+    _check_told(variant, given.get("guidance"))
+    turned = {knob.name: knob.value(given.get(knob.name), variant) for knob in KNOBS}
+    num_images = in_range(
+        "num_images", whole("num_images", given.get("num_images", 1)), 1, MAX_IMAGES
+    )
+    seed = whole("seed", given.get("seed", secrets.randbelow(2**32)))
+    like = presets.find(asked.get("like"))
+    loras = lora_uses(asked["loras"] if "loras" in given else ())
+    request = ImageRequest(
+        model=variant.id, prompt=prompt, width=width, height=height,
+        seed=in_range("seed", seed, 0, MAX_SEED - (num_images - 1)), num_images=num_images,
+        loras=loras, like=asked.get("like"), **turned,
+    )  # fmt: skip
+    _check_together(variant, request, like)
+    return request
 
+
+def _check_names(asked: Asked) -> None:
+    known = Asked.__annotations__
+    for name in asked:
+        if name not in known:
+            ours = f"; it is {THEIRS[name]!r} here" if name in THEIRS else nearest(name, known)
+            raise RequestError(name, f"is nothing that a request has{ours}")
+
+
+def _check_told(variant: Variant, guidance: object) -> None:
     if guidance is not None and not variant.transformer.guidance_embed:
         raise RequestError(
             "guidance",
             f"{guidance} would have no effect: {variant.id} is not told a guidance scale; "
             "leave it out, or use true_cfg",
         )
-    guidance = defaults.guidance if guidance is None else _number("guidance", guidance)
-    if guidance is not None:
-        _check_finite("guidance", guidance, 0, 100)
-    true_cfg = defaults.true_cfg if true_cfg is None else _number("true_cfg", true_cfg)
-    _check_finite("true_cfg", true_cfg, 1, 100)
-    if negative_prompt and true_cfg == 1:
+
+
+def _check_together(variant: Variant, request: ImageRequest, like: Preset) -> None:
+    """Refuse what is good alone and means nothing together."""
+    if request.negative_prompt and len(request.conditions) == 1:
         raise RequestError(
             "negative_prompt", "has no effect at true_cfg 1; set true_cfg above 1, for example 2"
         )
-    solver = defaults.solver if solver is None else solver
-    if solver not in SOLVERS:
-        known = ", ".join(SOLVERS)
-        raise RequestError("solver", f"{solver!r} is not one of {known}{nearest(solver, SOLVERS)}")
-    _check_like(variant, like, solver)
-    upscale = 1 if upscale is None else _whole("upscale", upscale)
-    check_upscale(width, height, upscale)
-    return ImageRequest(
-        model=variant.id,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        width=width,
-        height=height,
-        steps=steps,
-        guidance=guidance,
-        true_cfg=true_cfg,
-        seed=seed,
-        num_images=num_images,
-        solver=solver,
-        loras=lora_uses(loras),
-        like=like,
-        upscale=upscale,
-    )
+    _check_like(variant, like, request)
+    check_upscale(request.width, request.height, request.upscale)
 
 
-def _check_like(variant: Variant, like: str | None, solver: str) -> None:
+def _check_like(variant: Variant, row: Preset, request: ImageRequest) -> None:
     """Refuse a program's choices where they say nothing: a promise that could not be kept."""
-    row = presets.find(like)
     if row.text_at_least is not None and variant.text.t5 is None:
         raise RequestError(
             "like", f"{row.id!r} sets the length of T5's text, and {variant.id} has no T5"
         )
-    if row.solvers is not None and solver not in row.solvers:
+    if row.solvers is not None and request.solver not in row.solvers:
         raise RequestError(
-            "solver", f"{solver!r} is not matched with like {row.id!r}; take {row.solvers[0]!r}"
+            "solver",
+            f"{request.solver!r} is not matched with like {row.id!r}; take {row.solvers[0]!r}",
+        )
+    if row.id != presets.OWN.id and request.schedule != variant.schedule.spacing:
+        raise RequestError(
+            "schedule",
+            f"{request.schedule!r} is not matched with like {row.id!r}; "
+            f"take {variant.schedule.spacing!r}",
         )
 
 
 def check_upscale(width: int, height: int, upscale: int, most: int = MAX_UPSCALED_PIXELS) -> None:
     """RequestError unless a picture may be enlarged so: by 2 or 4 (1: as it is), to at most `most`
     pixels."""
-    if upscale not in UPSCALES:
-        near = min(UPSCALES, key=lambda one: abs(one - upscale))
-        known = ", ".join(map(str, UPSCALES))
-        raise RequestError("upscale", f"{upscale} is not one of {known}; nearest: {near}")
+    choice("upscale", upscale, UPSCALES)
     if upscale > 1 and width * height * upscale**2 > most:
         fits = max(one for one in UPSCALES if one == 1 or width * height * one**2 <= most)
         raise RequestError(
@@ -258,42 +270,7 @@ def _lora(given: object) -> LoraUse:
             name, scale = given, 1.0
     if not isinstance(name, str) or not name or "\0" in name:
         raise RequestError("loras", f"{name!r} is not a LoRA's name or file")
-    scale = _number("loras", scale)
-    _check_finite("loras", scale, -MAX_LORA_SCALE, MAX_LORA_SCALE)
-    return LoraUse(name, scale)
-
-
-def _check_text(field: str, text: object) -> None:
-    if not isinstance(text, str):
-        raise RequestError(field, f"must be text, not {type(text).__name__}; one prompt a call")
-    if len(text) > MAX_PROMPT_CHARACTERS:
-        limit = MAX_PROMPT_CHARACTERS
-        raise RequestError(field, f"has {len(text)} characters, at most {limit} are read")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RequestError(field, "holds bytes that are not UTF-8 text") from None
-    if "\0" in text:
-        raise RequestError(field, "holds a NUL character, which is not text")
-
-
-def _whole(field: str, value: object) -> int:
-    """An int, or what counts as one (numpy's), but not a truth value."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise RequestError(field, f"{value!r} is not a whole number") from None
-
-
-def _number(field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RequestError(field, f"{value!r} is not a number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise RequestError(field, "is too large") from None
+    return LoraUse(name, finite("loras", number("loras", scale), -MAX_LORA_SCALE, MAX_LORA_SCALE))
 
 
 def _check_size(variant: Variant, width: int, height: int) -> None:
@@ -314,15 +291,3 @@ def _check_size(variant: Variant, width: int, height: int) -> None:
             f"{width}x{height} is more than the {variant.max_pixels} pixels that {variant.id} "
             f"draws; nearest: {sides[0]}x{sides[1]}",
         )
-
-
-def _check_range(field: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        near = min(max(value, low), high)
-        raise RequestError(field, f"{value} is not from {low} to {high}; nearest: {near}")
-
-
-def _check_finite(field: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        near = min(max(value, low), high) if math.isfinite(value) else low
-        raise RequestError(field, f"{value:g} is not from {low:g} to {high:g}; nearest: {near:g}")

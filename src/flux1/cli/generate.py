@@ -12,21 +12,17 @@ import typer
 
 from flux1.cli.console import busy, say, stderr
 from flux1.cli.drawing import Target, check_storable, draw, seeds_of
-from flux1.cli.options import Device, Dtype, parse_lora, parse_size
+from flux1.cli.options import Device, Dtype, parse_lora, parse_size, with_knobs
 from flux1.cli.picture_names import picture_files
 from flux1.cli.prompts import read_prompts
 from flux1.cli.runtimes import RUNTIMES, find_model, named_row
 from flux1.presets import PRESETS
-from flux1.request import SOLVERS, ImageRequest, make_request
+from flux1.request import ImageRequest, make_request
 from flux1.variants import DEFAULT, VARIANTS, Variant
 
 
 def _complete_model(incomplete: str) -> list[str]:
     return [v.id for v in VARIANTS if v.id.startswith(incomplete)]
-
-
-def _complete_solver(incomplete: str) -> list[str]:
-    return [s for s in SOLVERS if s.startswith(incomplete)]
 
 
 def _complete_preset(incomplete: str) -> list[str]:
@@ -37,6 +33,7 @@ def _complete_runtime(incomplete: str) -> list[str]:
     return [name for name in RUNTIMES if name.startswith(incomplete)]
 
 
+@with_knobs(after="count")
 def generate(
     prompt: Annotated[
         list[str] | None,
@@ -71,39 +68,11 @@ def generate(
         str | None,
         typer.Option(help="WIDTHxHEIGHT in pixels.", metavar="WxH", show_default="the model's"),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Solver steps.", show_default="the model's")
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(
-            help="Embedded guidance scale of distilled models (FLUX.1 dev: 3.5). Costs nothing.",
-            show_default="the model's",
-        ),
-    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Picture k of -n is drawn from seed + k.", show_default="random"),
     ] = None,
     count: Annotated[int, typer.Option("-n", "--num-images", help="How many of each prompt.")] = 1,
-    negative_prompt: Annotated[
-        str | None, typer.Option(help="What to move away from; needs --true-cfg above 1.")
-    ] = None,
-    true_cfg: Annotated[
-        float | None,
-        typer.Option(
-            help="Classifier-free guidance scale; above 1 it doubles the work.",
-            show_default="the model's",
-        ),
-    ] = None,
-    solver: Annotated[
-        str | None,
-        typer.Option(
-            help=f"One of {', '.join(SOLVERS)}.",
-            autocompletion=_complete_solver,
-            show_default="the model's",
-        ),
-    ] = None,
     lora: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,10 +86,6 @@ def generate(
             autocompletion=_complete_preset,
             show_default="flux1's own way",
         ),
-    ] = None,
-    upscale: Annotated[
-        int | None,
-        typer.Option(help="2 or 4: enlarge what was drawn.", show_default="as it was drawn"),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -151,6 +116,7 @@ def generate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
     ] = False,
+    **knobs: Any,
 ) -> None:
     """Draw PROMPT and write it to a picture file that carries its whole recipe."""
     if quiet:
@@ -159,10 +125,8 @@ def generate(
     width, height = parse_size(size)
     texts = read_prompts(prompt or [], prompts)
     asked = {
-        "negative_prompt": negative_prompt, "width": width, "height": height, "steps": steps,
-        "guidance": guidance, "true_cfg": true_cfg, "seed": seed, "num_images": count,
-        "solver": solver, "loras": [parse_lora(use) for use in lora or []], "like": like,
-        "upscale": upscale,
+        "width": width, "height": height, "seed": seed, "num_images": count,
+        "loras": [parse_lora(use) for use in lora or []], "like": like, **knobs,
     }  # fmt: skip
     shown = stderr().is_terminal and not (quiet or as_json)
     row = named_row(model)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flux1.knobs import KNOBS
+
 if TYPE_CHECKING:
     from flux1.safety.provenance import Recipe
-
-_OPTIONS = ("steps", "guidance", "true_cfg", "solver", "seed", "negative_prompt", "like", "dtype")
 
 
 def info(
@@ -54,23 +54,11 @@ def command(recipe: "Recipe") -> str:
         words += ["--runtime", recipe.runtime]
     words += ["--size", f"{recipe.width}x{recipe.height}"]
     fields = asdict(recipe)
-    options = (
-        "steps",
-        "guidance",
-        "true_cfg",
-        "solver",
-        "seed",
-        "negative_prompt",
-        "like",
-        "dtype",
-    )
-    for name in options:
-        if name == "dtype" and recipe.runtime != "torch":
-            continue
-        if fields[name] not in (None, ""):
+    own = ["seed", "like", *(["dtype"] if recipe.runtime == "torch" else [])]
+    plain = {"negative_prompt": "", "upscale": 1}
+    for name in [*(knob.name for knob in KNOBS), *own]:
+        if fields[name] not in (None, plain.get(name)):
             words += [f"--{name.replace('_', '-')}", str(fields[name])]
-    if recipe.upscale > 1:
-        words += ["--upscale", str(recipe.upscale)]
     for use in recipe.loras:
         words += ["--lora", f"{use.name}:{use.scale!r}"]
     return shlex.join([*words, *(["--"] if recipe.prompt.startswith("-") else []), recipe.prompt])

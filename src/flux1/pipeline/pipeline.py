@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from flux1.pipeline.load import Networks, load
 from flux1.pipeline.lora import LoadedLora
 from flux1.pipeline.rounding import dtype_of
 from flux1.pipeline.upscale import upscale
-from flux1.request import ImageRequest, LoraUse, Origin, make_request
+from flux1.request import Asked, ImageRequest, Origin, make_request
 from flux1.variants import Variant
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization
@@ -132,35 +133,19 @@ class FluxPipeline:
         self,
         prompt: str,
         *,
-        negative_prompt: str | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        true_cfg: float | None = None,
-        seed: int | None = None,
-        num_images: int = 1,
-        solver: str | None = None,
-        loras: Sequence[LoraUse | tuple[str, float] | str] = (),
-        like: str | None = None,
-        upscale: int | None = None,
         callback: Callable[[Step], None] | None = None,
+        **asked: Unpack[Asked],
     ) -> Pictures:
         """Draw `num_images` pictures of `prompt`; picture k is that of seed + k drawn alone
         (to rounding: at most one of 255 levels apart).
 
-        What is left out takes the model's own defaults. `loras` are names of loaded LoRAs or files,
-        or pairs of that and a scale. `like` names a program whose rounding, noise, times and text
-        length are matched: 'bfl', 'diffusers', 'comfyui'. `upscale` (2 or 4) enlarges what was
-        drawn. `callback` is told of every step of every picture; its `preview()` decodes the clean
+        What is not `asked` takes the model's own defaults: width, height, seed, num_images, steps,
+        guidance, true_cfg, negative_prompt, solver, schedule, loras, like, upscale (see
+        `request.Asked`). `loras` are names of loaded LoRAs or files, or pairs of that and a scale.
+        `callback` is called with every step of every picture; its `preview()` decodes the clean
         estimate. Raises RequestError, and for a LoRA's file WeightsError.
         """
-        request = make_request(
-            self.variant, prompt, negative_prompt=negative_prompt, width=width, height=height,
-            steps=steps, guidance=guidance, true_cfg=true_cfg, seed=seed, num_images=num_images,
-            solver=solver, loras=loras, like=like, upscale=upscale,
-        )  # fmt: skip
-        return self.draw(request, callback)
+        return self.draw(make_request(self.variant, prompt, **asked), callback)
 
     def load_lora(self, path: str | Path, name: str | None = None) -> LoadedLora:
         """Read a LoRA's file and keep it ready under `name` (by default its path); a line says what
@@ -261,7 +246,7 @@ class FluxPipeline:
         tokens = self.variant.tokens(request).image
         mu = schedule.mu(tokens) if preset.shift is None else preset.shift
         shifted = TIMES[preset.times](request.steps, mu if self.variant.time_shift else None)
-        return spaced(shifted, schedule.spacing)
+        return spaced(shifted, request.schedule)
 
     def conditions(self, request: ImageRequest) -> dict[Condition, Conditioning]:
         """A request's words, encoded: the prompt, and the negative one where that is used."""

@@ -183,7 +183,7 @@ class OnnxPipeline:
         noise = [initial_noise(seed, channels, 2 * rows, 2 * columns) for seed in seeds]
         schedule = self.variant.schedule
         mu = schedule.mu(rows * columns) if self.variant.time_shift else None
-        times = spaced(sampling_times(request.steps, mu), schedule.spacing)
+        times = spaced(sampling_times(request.steps, mu), request.schedule)
         velocity = self.field(request)
         if request.upscale > 1:
             _ = self._upscaler  # that it is missing is said before anything is drawn

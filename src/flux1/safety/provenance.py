@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from flux1 import __version__
 from flux1.errors import OutputError, nearest
-from flux1.request import ImageRequest, Origin
+from flux1.request import ImageRequest, Origin, PictureSettings
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _LONGEST_EXIF = 192 * 1024  # a recipe of two longest prompts in UTF-16
@@ -37,28 +37,13 @@ class LoraRecord:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that draws the same picture again."""
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Origin, PictureSettings):
+    """Everything that draws the same picture again: what was asked for, what drew it, and the
+    LoRAs that took part."""
 
-    prompt: str
-    negative_prompt: str
-    model: str
-    model_hash: str
-    width: int
-    height: int
-    steps: int
-    guidance: float | None
-    true_cfg: float
-    solver: str
-    seed: int
-    device: str
-    dtype: str
     version: str
     loras: tuple[LoraRecord, ...] = ()
-    like: str | None = None
-    runtime: str = "torch"
-    upscale: int = 1
 
 
 def recipe_of(
@@ -66,8 +51,9 @@ def recipe_of(
 ) -> Recipe:
     """The recipe of the picture that `seed` gave for a request. `loras` are those of the request,
     as they are kept: a picture does not tell where files lay."""
-    asked = {k: v for k, v in asdict(request).items() if k not in ("num_images", "loras", "seed")}
-    return Recipe(**asked, **asdict(origin), seed=seed, version=__version__, loras=loras)
+    asked = {one.name: getattr(request, one.name) for one in fields(PictureSettings)}
+    drawn = asked | asdict(origin) | {"seed": seed}
+    return Recipe(**drawn, version=__version__, loras=loras)
 
 
 def format_for(path: Path) -> str:

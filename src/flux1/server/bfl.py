@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flux1.errors import RequestError
-from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, make_request
+from flux1.knobs import MAX_PROMPT_CHARACTERS, MAX_STEPS
+from flux1.request import make_request
 from flux1.server.ask import Ask, Output
 from flux1.server.openai import (
     NOTES,

@@ -9,10 +9,18 @@ import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    model_validator,
+)
 
 from flux1.errors import RequestError, nearest
-from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, UPSCALES, make_request
+from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS, Knob
+from flux1.request import make_request
 from flux1.server.ask import Ask, Output
 from flux1.server.open_job import Kept
 from flux1.server.parts import Parts
@@ -44,7 +52,6 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidat
 Text = Annotated[str, Field(strict=True)]
 Label = Annotated[str, Field(strict=True, max_length=512)]
 Flag = Annotated[bool, Field(strict=True)]
-Upscale = Annotated[Literal[UPSCALES], BeforeValidator(_integral)]  # type: ignore[valid-type]
 
 # Names that other services give to the same field. The first one is ours.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -80,7 +87,26 @@ _QUALITY = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0, "h
 Quality = Literal["auto", "standard", "low", "medium", "high", "hd", "xhigh", "max"]
 
 
-class ImageGenerationBody(BaseModel):
+def _knob_field(knob: Knob) -> tuple[Any, Any]:
+    """The type and the limits of a knob, as the body's field."""
+    match knob.kind:
+        case "whole":
+            return Whole | None, Field(None, ge=knob.low, le=knob.high, description=knob.about)
+        case "number":
+            return Number | None, Field(None, ge=knob.low, le=knob.high, description=knob.about)
+        case "text":
+            return Text | None, Field(None, max_length=knob.high, description=knob.about)
+    words = Literal[knob.choices]  # type: ignore[name-defined]
+    counted = isinstance(knob.choices[0], int)
+    known: Any = Annotated[words, BeforeValidator(_integral)] if counted else words
+    return known | None, Field(None, description=knob.about)
+
+
+_KNOB_FIELDS: dict[str, Any] = {knob.name: _knob_field(knob) for knob in KNOBS}
+KnobFields: Any = create_model("KnobFields", **_KNOB_FIELDS)
+
+
+class ImageGenerationBody(KnobFields):
     """What `POST /v1/images/generations` reads."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"required": ["prompt"]})
@@ -104,23 +130,7 @@ class ImageGenerationBody(BaseModel):
     aspect_ratio: Literal[ASPECT_RATIOS] | None = Field(  # type: ignore[valid-type]
         None, description="In place of size, at the model's usual number of pixels."
     )
-    steps: Whole | None = Field(None, ge=1, le=MAX_STEPS, description="Solver steps.")
-    guidance: Number | None = Field(
-        None,
-        ge=0,
-        le=100,
-        description="How closely to follow the prompt: the distilled scale where the model has "
-        "one, else classifier-free guidance.",
-    )
-    true_cfg: Number | None = Field(
-        None, ge=1, le=100, description="Classifier-free guidance; above 1 it doubles the work."
-    )
-    negative_prompt: Text | None = Field(
-        None, max_length=MAX_PROMPT_CHARACTERS, description="What to move away from."
-    )
     seed: Whole | None = Field(None, ge=0, le=2**53 - 1, description="Not set: drawn at random.")
-    solver: Literal[SOLVERS] | None = None  # type: ignore[valid-type]
-    upscale: Upscale | None = Field(None, description="Enlarge what was drawn.")
     quality: Quality | None = Field(
         None, description="In place of steps: a multiple of the model's usual number."
     )
@@ -235,10 +245,11 @@ def to_ask(body: ImageGenerationBody, parts: Parts, tolerance_limit: int) -> Ask
     variant = model.variant
     width, height = _size(body, variant)
     guidance, true_cfg = embedded_or_classifier_free(body.guidance, body.true_cfg, variant)
+    knobs = {knob.name: getattr(body, knob.name) for knob in KNOBS}
+    knobs |= {"steps": _steps(body, variant), "guidance": guidance, "true_cfg": true_cfg}
     request = make_request(
-        variant, body.prompt, negative_prompt=body.negative_prompt, width=width, height=height,
-        steps=_steps(body, variant), guidance=guidance, true_cfg=true_cfg, seed=body.seed,
-        num_images=body.n or 1, solver=body.solver, upscale=body.upscale,
+        variant, body.prompt, width=width, height=height, seed=body.seed, num_images=body.n or 1,
+        **knobs,
     )  # fmt: skip
     if body.partial_images and not body.stream:
         raise RequestError("partial_images", "needs stream: true")

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from flux1.request import MAX_PROMPT_CHARACTERS, MAX_STEPS, SOLVERS, UPSCALES
+from flux1.knobs import MAX_PROMPT_CHARACTERS, MAX_STEPS, UPSCALES
+from flux1.request import SOLVERS
 from flux1.server import openai
 from flux1.server.auth import account_caller
 from flux1.server.generation import Generation
