@@ -25,7 +25,7 @@ UPSCALES = (1, 2, 4)
 class Knob:
     """One setting of a request. `name` is its field everywhere, `label` what forms call it, `about`
     one sentence for people. `usual` gives a model's own value. Numbers lie from `low` to `high`;
-    a choice is one of `choices`."""
+    a choice is one of `choices`. Forms show a `plain` knob at once, the others on demand."""
 
     name: str
     label: str
@@ -35,6 +35,7 @@ class Knob:
     low: int = 0
     high: int = 100
     choices: tuple[str | int, ...] = ()
+    plain: bool = False
 
     def value(self, given: object, variant: Variant) -> Any:
         """The value that was given, checked; the model's own for None. RequestError."""
@@ -83,7 +84,7 @@ KNOBS = (
     ),
     Knob(
         "upscale", "Enlarge", "2 or 4: enlarge what was drawn.", "choice", lambda v: 1,
-        choices=UPSCALES,
+        choices=UPSCALES, plain=True,
     ),
 )  # fmt: skip
 

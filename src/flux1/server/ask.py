@@ -100,13 +100,18 @@ def new_job(
     )
 
 
+def request_of(job: StoredJob) -> ImageRequest:
+    """The request that a row keeps. ValueError if its parameters are not one any more."""
+    return _REQUESTS.validate_python(job.parameters)
+
+
 def ask_of(job: StoredJob, model: Model) -> Ask:
     """The ask that a row keeps, to be drawn by `model` without previews and at the usual priority.
     ValueError if its parameters are not a request any more."""
     return Ask(
         model,
         job.asked_model,
-        _REQUESTS.validate_python(job.parameters),
+        request_of(job),
         Output(job.output["format"], job.output["quality"]),
         job.safety.get("tolerance", 0),
         webhook_url=job.webhook_url,

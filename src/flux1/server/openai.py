@@ -19,9 +19,9 @@ from pydantic import (
 )
 
 from flux1.errors import RequestError, nearest
-from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS, Knob
+from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS, UPSCALES, Knob
 from flux1.request import make_request
-from flux1.server.ask import Ask, Output
+from flux1.server.ask import Ask, Output, request_of
 from flux1.server.open_job import Kept
 from flux1.server.parts import Parts
 from flux1.server.ports import Model
@@ -52,6 +52,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidat
 Text = Annotated[str, Field(strict=True)]
 Label = Annotated[str, Field(strict=True, max_length=512)]
 Flag = Annotated[bool, Field(strict=True)]
+Upscale = Annotated[Literal[UPSCALES], BeforeValidator(_integral)]  # type: ignore[valid-type]
 
 # Names that other services give to the same field. The first one is ours.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -399,12 +400,9 @@ class ImagesResponse(BaseModel):
 def usage_of(job: StoredJob, model: Model, images: int) -> ImageUsage:
     """Counted, not estimated: the encoder's tokens of the prompt, a token for each patch of
     `images` pictures."""
-    asked = job.parameters
-    words = model.count_tokens(job.prompt)
-    if asked["true_cfg"] > 1:
-        words += model.count_tokens(asked["negative_prompt"])
-    patch = model.variant.size_multiple
-    drawn = images * (asked["width"] // patch) * (asked["height"] // patch)
+    request = request_of(job)
+    words = sum(model.count_tokens(text) for text in request.words.values())
+    drawn = images * model.variant.tokens(request).image
     details = InputTokensDetails(text_tokens=words, image_tokens=0)
     return ImageUsage(
         input_tokens=words,

@@ -1,8 +1,11 @@
 """`/v1/models`: what is served here, under which names and which licence."""
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from typing import Any
 
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field, create_model
+
+from flux1.knobs import KNOBS
 from flux1.server.auth import Reader
 from flux1.server.parts import parts_of
 from flux1.server.ports import Model
@@ -20,14 +23,11 @@ class LicenceData(BaseModel):
     duties: str
 
 
-class DefaultsData(BaseModel):
-    """What a request gets where it does not say."""
-
-    size: str
-    steps: int
-    guidance: float | None
-    true_cfg: float
-    solver: str
+_TYPES: dict[str, Any] = {"whole": int, "number": float | None, "text": str, "choice": str | int}
+_USUAL: dict[str, Any] = {knob.name: (_TYPES[knob.kind], ...) for knob in KNOBS}
+DefaultsData: Any = create_model(
+    "DefaultsData", __doc__="What a request gets where it does not say.", size=(str, ...), **_USUAL
+)
 
 
 class ModelData(BaseModel):
@@ -72,10 +72,7 @@ def model_data(name: str, model: Model) -> ModelData:
         trained_sizes=[f"{width}x{height}" for width, height in variant.trained_sizes],
         defaults=DefaultsData(
             size=f"{defaults.width}x{defaults.height}",
-            steps=defaults.steps,
-            guidance=defaults.guidance,
-            true_cfg=defaults.true_cfg,
-            solver=defaults.solver,
+            **{knob.name: knob.usual(variant) for knob in KNOBS},
         ),
     )
 

@@ -8,8 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from flux1.knobs import MAX_PROMPT_CHARACTERS, MAX_STEPS, UPSCALES
-from flux1.request import SOLVERS
+from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS
 from flux1.server import openai
 from flux1.server.auth import account_caller
 from flux1.server.generation import Generation
@@ -33,8 +32,8 @@ _SHAPES = {
 
 
 FIELDS = (
-    "prompt", "negative_prompt", "size", "width", "height", "n", "seed", "steps", "solver",
-    "output_format", "guidance", "true_cfg", "upscale",
+    "prompt", "size", "width", "height", "n", "seed", "output_format",
+    *(knob.name for knob in KNOBS),
 )  # fmt: skip
 
 
@@ -47,27 +46,28 @@ class Size:
 
 @dataclass(frozen=True)
 class Choice:
-    """A model as the form offers it. `guidance` is what the field means where it is left empty:
-    the distilled scale where the network is told one (`embedded`), else classifier-free."""
+    """A model as the form offers it. `usual` are the values of knobs that are left alone."""
 
     name: str
     title: str
     licence: str
     sizes: tuple[Size, ...]
     multiple: int
-    steps: int
-    guidance: float | None
     embedded: bool
-    true_cfg: float
+    usual: dict[str, Any]
 
 
 def choice_of(model: Model) -> Choice:
-    variant, defaults = model.variant, model.variant.defaults
+    """The model's entry in the form. Where the network is not told a scale, guidance means the
+    classifier-free one."""
+    variant = model.variant
     embedded = variant.transformer.guidance_embed
+    usual = {knob.name: knob.usual(variant) for knob in KNOBS}
+    if not embedded:
+        usual["guidance"] = usual["true_cfg"]
     return Choice(
         model.names[0], variant.title, variant.licence.name, sizes_of(variant),
-        variant.size_multiple, defaults.steps,
-        defaults.guidance if embedded else defaults.true_cfg, embedded, defaults.true_cfg,
+        variant.size_multiple, embedded, usual,
     )  # fmt: skip
 
 
@@ -118,8 +118,7 @@ async def playground(
     return page(
         request, "playground.html",
         choices=[choice_of(model) for model in parts.engine.models.values()], filled=filled,
-        solvers=SOLVERS, most=openai.MAX_IMAGES, longest=MAX_PROMPT_CHARACTERS, steps=MAX_STEPS,
-        upscales=UPSCALES[1:],
+        knobs=KNOBS, most=openai.MAX_IMAGES, longest=MAX_PROMPT_CHARACTERS,
     )  # fmt: skip
 
 
@@ -127,20 +126,17 @@ def _filled(job: StoredJob, parts: Parts) -> dict[str, Any]:
     """The form's fields that ask for the same pictures again."""
     asked = job.parameters
     loaded = parts.engine.models.get(job.model)
-    filled = {
-        "prompt": job.prompt, "negative_prompt": asked["negative_prompt"],
-        "size": f"{asked['width']}x{asked['height']}",
+    filled = {knob.name: asked.get(knob.name, "") for knob in KNOBS} | {
+        "prompt": job.prompt, "size": f"{asked['width']}x{asked['height']}",
         "width": asked["width"], "height": asked["height"],
-        "n": asked["num_images"], "seed": asked["seed"], "steps": asked["steps"],
-        "solver": asked["solver"], "output_format": job.output["format"],
-        "upscale": asked.get("upscale", 1),
+        "n": asked["num_images"], "seed": asked["seed"], "output_format": job.output["format"],
     }  # fmt: skip
     if loaded is None:  # another model draws another picture anyway: its own scale suits it better
-        return filled
+        return filled | {"guidance": "", "true_cfg": ""}
     filled["model"] = loaded.names[0]
     if loaded.variant.transformer.guidance_embed:
-        return filled | {"guidance": asked["guidance"], "true_cfg": asked["true_cfg"]}
-    return filled | {"guidance": asked["true_cfg"]}
+        return filled
+    return filled | {"guidance": asked["true_cfg"], "true_cfg": ""}
 
 
 @router.post("/playground/generate")

@@ -25,11 +25,9 @@ function showModel() {
   const known = sizes.some((option) => option.value === wanted);
   size.value = known ? wanted : wanted ? OWN_SIZE : sizes[0].value;
   for (const side of ["width", "height"]) byId(side).step = byId(side).min = model.multiple;
-  byId("steps").placeholder = model.steps;
-  byId("guidance").placeholder = model.guidance;
+  for (const [name, value] of Object.entries(JSON.parse(model.usual))) byId(name).placeholder = value;
   byId("guidance").min = model.embedded === "true" ? 0 : 1;
-  byId("true_cfg").placeholder = model.trueCfg;
-  byId("true-cfg-field").hidden = model.embedded !== "true";
+  byId("true_cfg-field").hidden = model.embedded !== "true";
   showSize();
 }
 
@@ -42,10 +40,10 @@ function showSize() {
 // What the form asks for, by the API's names. Empty fields are left to the model.
 function asked() {
   const body = { stream: true, partial_images: 3 };
-  const numbers = ["n", "seed", "steps", "guidance", "true_cfg", "upscale"];
-  for (const [name, value] of new FormData(form)) {
-    const skipped = name === "true_cfg" && byId("true-cfg-field").hidden;
-    if (value !== "" && !skipped) body[name] = numbers.includes(name) ? Number(value) : value;
+  for (const field of form.elements) {
+    const skipped = !field.name || field.closest("[hidden]");
+    const isNumber = field.type === "number" || field.dataset.kind === "number";
+    if (field.value !== "" && !skipped) body[field.name] = isNumber ? Number(field.value) : field.value;
   }
   body.size = `${byId("width").value}x${byId("height").value}`;
   return body;
@@ -254,8 +252,7 @@ function finish(run, event) {
 
 // The settings that drew a picture, for it alone.
 function again(body, seed) {
-  const fields = ["prompt", "model", "steps", "guidance", "true_cfg", "negative_prompt", "solver", "output_format", "upscale"];
-  for (const field of fields) byId(field).value = body[field] ?? "";
+  for (const field of form.elements) if (field.name) field.value = body[field.name] ?? "";
   byId("size").dataset.chosen = body.size;
   byId("size").value = "";
   [byId("width").value, byId("height").value] = body.size.split("x");
