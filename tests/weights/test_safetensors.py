@@ -8,7 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from flux1.errors import Flux1Error, MissingWeightsError, OutputError, WeightsError
-from flux1.weights.files.safetensors import FileTensors, write_sharded, write_tensors
+from flux1.weights.files.safetensors import (
+    FileTensors,
+    holds_network,
+    write_sharded,
+    write_tensors,
+)
+from synthetic import t5_model, transformer_model
 
 STATE = {
     "a.weight": torch.arange(12.0).reshape(3, 4),
@@ -186,6 +192,26 @@ class TestShards:
             write_tensors(tmp_path / f"{name}.safetensors", STATE)
         with pytest.raises(WeightsError, match=r"several models .*one\.safetensors"):
             FileTensors(tmp_path)
+
+
+@pytest.mark.parametrize("shards", ["5GB", "20KB"])
+@pytest.mark.parametrize("build", [transformer_model, t5_model])
+def test_variants_as_their_libraries_save_them(build, shards, tmp_path):
+    """`variant="fp16"`: model.fp16.safetensors, or model.safetensors.index.fp16.json and shards."""
+    network = build()
+    network.save_pretrained(tmp_path, variant="fp16", max_shard_size=shards)
+    assert holds_network(tmp_path)
+    found, state = FileTensors(tmp_path), network.state_dict()
+    assert all(torch.equal(found[name], state[name]) for name in found)
+    assert len(found) >= len(state) - 1  # a tied embedding is written once
+    (index,) = tmp_path.glob("*.index.*") if shards == "20KB" else (None,)
+    if index is not None:
+        index.rename(tmp_path / index.name.replace("fp16", "bf16"))
+        assert len(FileTensors(tmp_path)) == len(found)
+        (tmp_path / index.name).write_bytes(
+            (tmp_path / index.name.replace("fp16", "bf16")).read_bytes()
+        )
+        assert "several variants of a model" in the_line(WeightsError, tmp_path)
 
 
 class TestLinks:

@@ -24,7 +24,7 @@ from flux1.weights.files.disk import check_room
 from flux1.weights.files.dtypes import WORDS
 from flux1.weights.files.gguf import ARCHITECTURE
 from flux1.weights.files.lazy import LastTensor, LazyTensors
-from flux1.weights.files.safetensors import INDEX_SUFFIX, expected_files, write_json
+from flux1.weights.files.safetensors import expected_files, is_index, write_json
 from flux1.weights.files.write import (
     Form,
     Pending,
@@ -427,9 +427,7 @@ def _bitsandbytes(row: NetworkKind) -> dict[str, Any]:
 def _forget_others(file: Path) -> None:
     """Remove what an earlier save left under the same stem: shards, their index."""
     for old in file.parent.glob(f"{file.stem}*"):
-        if old.name != file.name and (
-            old.suffix == ".safetensors" or old.name.endswith(INDEX_SUFFIX)
-        ):
+        if old.name != file.name and (old.suffix == ".safetensors" or is_index(old)):
             old.unlink()
 
 

@@ -13,7 +13,7 @@ from flux1.weights.files.gguf import GgufTensors
 from flux1.weights.files.lazy import StoredTensors
 from flux1.weights.files.open import SUFFIXES, naming
 from flux1.weights.files.pickles import PickleTensors
-from flux1.weights.files.safetensors import INDEX_SUFFIX
+from flux1.weights.files.safetensors import is_index
 from flux1.weights.kinds.foreign import family_of
 from flux1.weights.kinds.kind import Kind, Part
 from flux1.weights.kinds.table import KINDS
@@ -192,7 +192,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _units(folder: Path) -> list[Path]:
     """The sets of weights in one folder: the folder itself if an index joins its files."""
-    if any(file.name.endswith(INDEX_SUFFIX) for file in folder.iterdir()):
+    if any(is_index(file) for file in folder.iterdir()):
         return [folder]
     return sorted(file for file in folder.iterdir() if _is_weights(file))
 

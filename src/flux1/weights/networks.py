@@ -13,7 +13,7 @@ from flux1.weights.build import check_shapes
 from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.files.open import naming
-from flux1.weights.files.safetensors import INDEX_SUFFIX, STEMS, within
+from flux1.weights.files.safetensors import holds_network, within
 from flux1.weights.kinds.kind import Kind, NetworkKind, Part
 from flux1.weights.kinds.table import KINDS, PUBLISHED
 from flux1.weights.model_files import MODEL_JSON, Source
@@ -48,14 +48,16 @@ def find_networks(
     some. MissingWeightsError, WeightsError and UnknownModelError as `locate` has them.
     """
     path = Path(place)
-    if path.is_file() or (path.is_dir() and _is_one(path)):
+    if path.is_file() or (path.is_dir() and holds_network(path)):
         checkpoint = Checkpoint(path)
         if not checkpoint.parts:
             checkpoint.raw("transformer")  # says what it is instead
         return {part.kind: checkpoint for part in checkpoint.parts}, None
     if path.is_dir() and not (path / MODEL_JSON).is_file():
         inner = {row.id: within(path, path / row.places.folder) for row in PUBLISHED}
-        found = {kind: Checkpoint(folder) for kind, folder in inner.items() if _is_one(folder)}
+        found = {
+            kind: Checkpoint(folder) for kind, folder in inner.items() if holds_network(folder)
+        }
         if found:
             return found, None
     source = locate(path if path.exists() else place, models)
@@ -114,12 +116,3 @@ def forms_of(part: Part, config: Any) -> Mapping[str, Tensor]:
         shapes = {name: tuple(form.shape) for name, form in forms.items()}
         check_shapes(KINDS[part.kind], config, shapes)
     return forms
-
-
-def _is_one(folder: Path) -> bool:
-    """Whether a folder holds the weights of one network."""
-    return any(
-        (folder / f"{stem}{suffix}").is_file()
-        for stem in STEMS
-        for suffix in (".safetensors", INDEX_SUFFIX)
-    )

@@ -7,6 +7,7 @@ header, JSON, naming each tensor's dtype, shape and byte range; the bytes.
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ LARGEST = 2**48  # of a size, an offset, or a shape's sides multiplied (noughts 
 MAX_DIMENSIONS = 8
 INDEX_SUFFIX = ".safetensors.index.json"
 STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers' names of the one file
+# Their names of an index, and of the one file: a variant ("fp16") stands before the last suffix.
+_INDEX = re.compile(rf"({'|'.join(STEMS)})\.safetensors\.index(\.\w+)?\.json")
+_WHOLE = re.compile(rf"({'|'.join(STEMS)})(\.\w+)?\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,25 @@ def expected_files(path: Path, stem: str = "model") -> list[Path]:
     files = [file for file in usual if file.is_file()] or sorted(path.glob("*.safetensors"))
     shard = next((file for file in files if "-of-" in file.stem), None)
     if shard is not None:
-        return [path / (shard.stem.split("-")[0] + INDEX_SUFFIX)]
+        stem, _, variant = shard.stem.split("-")[0].partition(".")
+        return [
+            path / (f"{stem}.safetensors.index.{variant}.json" if variant else stem + INDEX_SUFFIX)
+        ]
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise WeightsError(f"{path}: holds several models and no index: {names}; keep one")
     return [within(path, file) for file in files] or [path / f"{stem}.safetensors"]
+
+
+def is_index(file: Path) -> bool:
+    """Whether a file's name is that of an index of shards, of whatever variant."""
+    return _INDEX.fullmatch(file.name) is not None
+
+
+def holds_network(folder: Path) -> bool:
+    """Whether a folder holds the weights of one network, as diffusers and transformers write it."""
+    names = (file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else ()
+    return any(is_index(file) or _WHOLE.fullmatch(file.name) for file in names)
 
 
 def read_header(mapped: MappedFile) -> Header:
@@ -275,9 +293,23 @@ def _shards(state: Mapping[str, Tensor], max_bytes: int) -> Iterator[dict[str, i
 
 
 def _index(path: Path) -> Path | None:
-    """The index in the folder `path`, if it has one of the usual names."""
-    indices = (path / (stem + INDEX_SUFFIX) for stem in STEMS)
-    return next((index for index in indices if index.is_file()), None)
+    """The index in the folder `path`, if it has one of the usual names. One of a variant counts
+    where there is neither another nor a whole file. WeightsError for several variants."""
+    usual = next(
+        (
+            path / (stem + INDEX_SUFFIX)
+            for stem in STEMS
+            if (path / (stem + INDEX_SUFFIX)).is_file()
+        ),
+        None,
+    )
+    if usual is not None or any((path / f"{stem}.safetensors").is_file() for stem in STEMS):
+        return usual
+    variants = sorted(file for file in path.glob("*.index.*.json") if is_index(file))
+    if len(variants) > 1:
+        names = ", ".join(file.name for file in variants)
+        raise WeightsError(f"{path}: holds several variants of a model: {names}; keep one")
+    return variants[0] if variants else None
 
 
 def _weight_map(index: Path) -> dict[str, str]:
