@@ -1,14 +1,8 @@
-"""The whole way through the dashboard in a real browser, on a desk and on a phone.
+"""The whole way through the dashboard in a real browser, on a desk and on a phone."""
 
-With FLUX1_SCREENSHOTS=folder it draws with flux-mini and leaves a picture of every page there.
-"""
-
-import io
-import os
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
@@ -20,7 +14,6 @@ from service import EMAIL, PASSWORD, Running, newcomer, serving, settings_in
 from worded import KNOWN, UNKNOWN, make_worded
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-SHOTS = os.environ.get("FLUX1_SCREENSHOTS")
 PATIENCE_MS = 120_000  # nobody waits that long; a busy machine may
 expect.set_options(timeout=PATIENCE_MS)
 DESK, PHONE = {"width": 1180, "height": 820}, {"width": 360, "height": 740}
@@ -49,9 +42,8 @@ def browser() -> Iterator[Browser]:
 def site(tmp_path_factory) -> Iterator[Running]:
     """A service, and its administrator."""
     settings = settings_in(tmp_path_factory.mktemp("site"))
-    model = "flux-mini" if SHOTS else str(make_worded(tmp_path_factory.mktemp("model") / "tiny"))
-    alias = f"flux-dev={'flux-mini' if SHOTS else 'tiny'}"
-    parts = join(settings, [model], [alias], False, False, Placed("cpu"))
+    model = str(make_worded(tmp_path_factory.mktemp("model") / "tiny"))
+    parts = join(settings, [model], ["flux-dev=tiny"], False, False, Placed("cpu"))
     with serving(parts) as url:
         yield newcomer(parts, url, EMAIL)
     parts.store.close()
@@ -91,17 +83,6 @@ def page(context) -> Page:
     return context.new_page()
 
 
-def shoot(page: Page, name: str) -> None:
-    """A small picture of a page for the documentation, if it is asked for."""
-    if SHOTS is None:
-        return
-    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
-    shot = Image.open(io.BytesIO(page.screenshot(full_page=page.viewport_size == PHONE)))
-    shot = shot.crop((0, 0, shot.width, min(shot.height, 1100)))
-    colours = shot.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT)
-    colours.save(Path(SHOTS) / f"dashboard-{name}.png", optimize=True)
-
-
 def in_shape(page: Page) -> None:
     """One heading, and nothing wider than the screen."""
     expect(page.locator("h1")).to_have_count(1)
@@ -135,10 +116,8 @@ def menu(page: Page, name: str) -> None:
 def test_from_sign_up_to_a_revoked_key(page, site):
     page.goto("/")
     in_shape(page)
-    shoot(page, "start")
     page.get_by_role("link", name="Sign up").click()
     in_shape(page)
-    shoot(page, "sign-up")
     page.get_by_label("E-mail").fill("ada@example.com")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign up").click()
@@ -157,21 +136,14 @@ def test_from_sign_up_to_a_revoked_key(page, site):
     in_shape(page)
     shown = page.locator("main").inner_html()
     assert shown.count(secret) == 2  # on its own, and in the line to paste
-    if SHOTS:
-        page.evaluate("for (const e of document.querySelectorAll('#secret, #curl')) "
-                      "e.textContent = e.textContent.replace(/(fx1_.{6})\\w+/, '$1…')")  # fmt: skip
-    shoot(page, "keys")
     page.reload()
     expect(page.locator("#secret")).to_have_count(0)
     client = openai.OpenAI(base_url=f"{site.url}/v1", api_key=secret, max_retries=0)
-    fields = {"seed": 7} if SHOTS else {"seed": 7, "steps": 2}
-    client.images.generate(prompt="a turtle", extra_body=fields)
+    client.images.generate(prompt="a turtle", extra_body={"seed": 7, "steps": 2})
 
     # the playground, with previews while it draws
     menu(page, "Playground")
-    if SHOTS:
-        page.get_by_label("Pictures", exact=True).fill("2")
-    draw(page, "a red fox on a blue background", Seed="11", **({} if SHOTS else {"Steps": "40"}))
+    draw(page, "a red fox on a blue background", Seed="11", Steps="40")
     expect(page.get_by_role("status")).to_have_text(re.compile("(is|are) done"))
     captions = page.evaluate("window.captions")
     assert any(re.match(r"Preview, step \d+ of \d+", one) for one in captions), captions
@@ -180,15 +152,10 @@ def test_from_sign_up_to_a_revoked_key(page, site):
     alt = "a red fox on a blue background"
     assert first.get_by_role("img", name=alt).evaluate("i => i.naturalWidth") > 0
     in_shape(page)
-    shoot(page, "playground")
     with page.expect_download() as download:
         page.get_by_role("link", name="Download").first.click()
     with Image.open(download.value.path()) as picture:
         assert picture.format == "PNG"
-    if SHOTS:
-        page.emulate_media(color_scheme="dark")
-        shoot(page, "playground-dark")
-        page.emulate_media(color_scheme="light")
 
     # the same picture again
     page.get_by_role("button", name="Again with this seed").first.click()
@@ -214,13 +181,11 @@ def test_from_sign_up_to_a_revoked_key(page, site):
     # in the gallery and in the audit
     menu(page, "Gallery")
     expect(page.get_by_role("link", name="a turtle")).to_be_visible()
-    assert page.get_by_role("link", name=alt).count() == (3 if SHOTS else 2)
+    assert page.get_by_role("link", name=alt).count() == 2
     for picture in page.locator("#pictures img").all():
         expect(picture).not_to_have_js_property("naturalWidth", 0)
-    shoot(page, "gallery")
     menu(page, "Requests")
     expect(page.locator("tbody tr")).to_have_count(3)
-    shoot(page, "requests")
     page.get_by_label("Words of the prompt, or an id").press_sequentially("turt")
     expect(page.locator("tbody tr")).to_have_count(1)
     assert "text=turt" in page.url
@@ -228,13 +193,11 @@ def test_from_sign_up_to_a_revoked_key(page, site):
     expect(page.get_by_role("heading", name="a turtle")).to_be_visible()
     expect(page.get_by_text("key laptop")).to_be_visible()
     in_shape(page)
-    shoot(page, "request")
     picture = page.get_by_role("img", name="a turtle")
     assert picture.evaluate("i => i.complete && i.naturalWidth > 0")
 
     menu(page, "Usage")
     expect(page.get_by_role("row", name="laptop")).to_contain_text("1")
-    shoot(page, "usage")
 
     # where a picture comes from
     menu(page, "Verify")
@@ -242,7 +205,6 @@ def test_from_sign_up_to_a_revoked_key(page, site):
     page.get_by_role("button", name="Verify").click()
     expect(page.get_by_role("heading", name="Drawn by this server")).to_be_visible()
     in_shape(page)
-    shoot(page, "verify")
 
     # the key is revoked, and refused
     menu(page, "Keys")
@@ -257,13 +219,11 @@ def test_from_sign_up_to_a_revoked_key(page, site):
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("link", name="Sign in").click()
     in_shape(page)
-    shoot(page, "sign-in")
     sign_in(page, EMAIL)
     menu(page, "Gallery")
     expect(page.get_by_text("No pictures yet.")).to_be_visible()
     menu(page, "Admin")
     expect(page.get_by_role("row", name="ada@example.com")).to_contain_text("enabled")
-    shoot(page, "admin")
 
 
 def test_on_a_phone_by_keyboard(page):
@@ -277,15 +237,12 @@ def test_on_a_phone_by_keyboard(page):
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("status")).to_have_text("The picture is done.")
     in_shape(page)
-    shoot(page, "playground-phone")
     for name in ("Gallery", "Requests", "Keys", "Usage", "Verify", "Admin"):
         menu(page, name)
-        shoot(page, f"{name.lower()}-phone")
     menu(page, "Requests")
     page.locator("tbody a").first.click()
     expect(page.get_by_role("heading", name="a small house")).to_be_visible()
     in_shape(page)
-    shoot(page, "request-phone")
 
 
 def test_a_picture_is_enlarged_and_its_settings_are_filled_in_again(page, member):
@@ -293,16 +250,14 @@ def test_a_picture_is_enlarged_and_its_settings_are_filled_in_again(page, member
     page.get_by_label("Enlarge").select_option("4")
     draw(page, "a large fox", Steps="40")
     expect(page.get_by_role("status")).to_have_text("The picture is done.")
-    side = 1024 if SHOTS else 256
     shown = page.get_by_role("img", name="a large fox")
-    assert shown.evaluate("i => [i.naturalWidth, i.naturalHeight]") == [side, side]
+    assert shown.evaluate("i => [i.naturalWidth, i.naturalHeight]") == [256, 256]
     page.get_by_role("link", name="Details").first.click()
     page.get_by_role("link", name="Draw again").click()
     page.wait_for_url("**/playground?again=*")
     assert page.get_by_label("Enlarge").input_value() == "4"
 
 
-@pytest.mark.skipif(SHOTS is not None, reason="flux-mini knows other words")
 def test_what_the_model_never_learnt_is_said_above_the_picture(page, member):
     sign_in(page, member)
     sizes = page.get_by_label("Size").locator("option").all_inner_texts()
