@@ -485,7 +485,7 @@ def test_going_away_cancels(caller, member):
         said = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
     assert said[-1]["error"]["code"] == "cancelled"
     assert caller.parts.store.jobs.get(job_id).status == "cancelled"
-    assert member.get(f"/playground/place/{job_id}").status_code == 404
+    assert member.get(f"/playground/place/{job_id}").status_code == 204
 
 
 # the audit
@@ -538,8 +538,9 @@ def test_nothing_of_one_account_shows_to_another(service, caller, member):
     other = newcomer(*service, "other-" + caller.account.email)
     with httpx.Client(base_url=service[1], timeout=60) as client:
         stranger = Visitor(client).enter(other.parts, other.account_id)
-        for path in (f"/requests/{job_id}", picture, f"/playground?again={job_id}",
-                     f"/playground/place/{job_id}"):  # fmt: skip
+        nothing = stranger.get(f"/playground/place/{job_id}")
+        assert (nothing.status_code, nothing.text) == (204, "")
+        for path in (f"/requests/{job_id}", picture, f"/playground?again={job_id}"):
             answer = stranger.get(path)
             assert answer.status_code == 404
             assert "secret" not in answer.text

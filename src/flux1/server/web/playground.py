@@ -160,11 +160,12 @@ async def generate(request: Request, body: ImageGenerationBody, form: Posted) ->
 
 @router.get("/playground/place/{job_id}")
 async def place(request: Request, job_id: str, session: SignedIn) -> Response:
-    """Where a request stands: `ahead` and `seconds` are null once it has begun."""
+    """Where a request stands: `ahead` and `seconds` are null once it has begun. Nothing (204) where
+    none of one's own is open: it may have ended while the page asked, which is no error."""
     generation: Generation = request.app.state.generation
     work = generation.find(job_id)
     if work is None or work.job.account_id != session.account.id:
-        raise not_found("open request of that id among yours")
+        return Response(status_code=204)
     waiting = parts_of(request).engine.place(job_id)
     ahead, seconds = (None, None) if waiting is None else (waiting.ahead, waiting.seconds)
     stands = {"ahead": ahead, "seconds": seconds, "progress": generation.progress(job_id)}

@@ -153,7 +153,7 @@ async function watchProgress(run) {
   const over = () => running !== run || run.finished === run.figures.length;
   while (!over()) {
     const answer = await fetch(`/playground/place/${run.job}`).catch(() => null);
-    const stands = answer?.ok ? await answer.json().catch(() => null) : null;
+    const stands = answer?.status === 200 ? await answer.json().catch(() => null) : null;
     if (!stands || over()) return;
     const { ahead, seconds, progress } = stands;
     if (ahead === null) drawn(run, progress);
