@@ -1,19 +1,26 @@
 """Families by a name that only they have; FLUX.1's own names belong to none."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from flux1.errors import WeightsError
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
+from flux1.variants import FLUX_MINI
 from flux1.weights.kinds.autoencoder import autoencoder_table
 from flux1.weights.kinds.clip import clip_table
 from flux1.weights.kinds.foreign import FAMILIES, family_of
 from flux1.weights.kinds.t5 import t5_table
 from flux1.weights.kinds.transformer import transformer_table
 from flux1.weights.lora.names import targets
+from flux1.weights.lora.read import read_lora
 
 SAMPLES = {  # of the network's file, and of a LoRA
     "FLUX.2": (
         "double_stream_modulation_img.lin.weight",
         "diffusion_model.single_stream_modulation.lin.lora_A.weight",
+        "single_transformer_blocks.0.attn.to_qkv_mlp_proj.lora_A.weight",
+        "lora_unet_single_transformer_blocks_0_attn_to_qkv_mlp_proj.lora_down.weight",
     ),
     "Chroma": ("distilled_guidance_layer.in_proj.weight",),
     "Stable Diffusion 3": (
@@ -38,7 +45,12 @@ SAMPLES = {  # of the network's file, and of a LoRA
         "token_embd.weight",
         "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
     ),
-    "Qwen-Image": ("txt_norm.weight", "transformer_blocks.0.img_mlp.net.2.lora_A.weight"),
+    "Qwen-Image": (
+        "txt_norm.weight",
+        "transformer_blocks.0.img_mod.1.lora_A.weight",
+        "lora_unet_transformer_blocks_0_txt_mod_1.lora_down.weight",
+        "transformer_blocks.0.img_mlp.net.2.lora_A.weight",
+    ),
     "Wan": ("blocks.0.self_attn.q.weight", "lora_unet_blocks_0_cross_attn_k.lora_down.weight"),
 }
 
@@ -70,3 +82,43 @@ def test_none_of_our_own_names_is_another_family_s():
     ]
     assert len(ours) > 5000
     assert family_of(ours) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "title"),
+    [
+        ("modelspec.architecture", "flux-2-dev/lora", "FLUX.2"),
+        ("ss_base_model_version", "flux2_klein_4b", "FLUX.2"),
+        ("ss_base_model_version", "chroma", "Chroma"),
+        ("modelspec.architecture", "hunyuan-video/lora", "HunyuanVideo"),
+        ("modelspec.architecture", "flux-1-dev/lora", None),
+        ("ss_base_model_version", "flux1", None),
+    ],
+)
+def test_a_lora_with_our_names_may_say_that_it_is_of_another_family(key, value, title, tmp_path):
+    """Its layers are called, and as wide, as those of FLUX.1's."""
+    config = FLUX_MINI.transformer
+    width, file = config.hidden_size, tmp_path / "x.safetensors"
+    stem = "double_blocks.0.img_attn.proj"
+    down, up = torch.ones(2, width), torch.ones(width, 2)
+    save_file({f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}, file, {key: value})
+    if title is None:
+        assert len(read_lora(file, config).deltas) == 1
+        return
+    with pytest.raises(WeightsError, match=f"x.safetensors: for {title}, not for FLUX.1"):
+        read_lora(file, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lora_unet_double_blocks_0_img_attn_proj.oft_blocks", "OFT"),
+        ("transformer.double_blocks.0.img_attn.proj.oft_R.default.weight", "OFT"),
+        ("lycoris_double_blocks_0_img_attn_proj.a1.weight", "GLoRA"),
+        ("base_model.model.double_blocks.0.img_attn.proj.ia3_l", "IA3"),
+    ],
+)
+def test_other_adapters_are_named(name, said, tmp_path):
+    save_file({name: torch.ones(2, 2)}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match=f"holds {said}, which is not read; LoRA, DoRA"):
+        read_lora(tmp_path / "x.safetensors", FLUX_MINI.transformer)

@@ -14,7 +14,7 @@ from flux1.weights.files.lazy import StoredTensors
 from flux1.weights.files.open import SUFFIXES, naming
 from flux1.weights.files.pickles import PickleTensors
 from flux1.weights.files.safetensors import is_index
-from flux1.weights.kinds.foreign import family_of
+from flux1.weights.kinds.foreign import family_of, family_told
 from flux1.weights.kinds.kind import Kind, Part
 from flux1.weights.kinds.table import KINDS
 from flux1.weights.lora import names as lora_names
@@ -162,7 +162,7 @@ def _adapter(algorithms: tuple[str, ...], state: StoredTensors) -> Adapter:
         ranks=tuple(lora_names.ranks_of(shapes)),
         layers=len(layers) - len(text),
         text_layers=len(text),
-        other_model=family_of(state) or "",
+        other_model=family_of(state) or family_told(state.metadata) or "",
     )
 
 

@@ -20,7 +20,7 @@ from flux1.weights.files.disk import sha256, unreadable
 from flux1.weights.files.lazy import LazyTensors, StoredTensors
 from flux1.weights.files.open import open_tensors
 from flux1.weights.files.safetensors import expected_files
-from flux1.weights.kinds.foreign import family_of
+from flux1.weights.kinds.foreign import family_of, family_told, other_adapter
 from flux1.weights.kinds.lines import listed
 from flux1.weights.lora import names as lora_names
 from flux1.weights.lora.layers import PEFT_STEM, LayerReader, is_zero
@@ -116,8 +116,10 @@ def _changes(
 def _read(file: Path, tensors: StoredTensors, config: TransformerConfig) -> LoraFile:
     names = sorted(tensors)
     algorithms = lora_names.algorithms_of(names)
-    if (other := family_of(names)) is not None:
+    if (other := family_of(names) or family_told(tensors.metadata)) is not None:
         raise WeightsError(f"for {other}, not for FLUX.1")
+    if not algorithms and (adapter := other_adapter(names)) is not None:
+        raise WeightsError(f"holds {adapter}, which is not read; LoRA, DoRA, LoHa and LoKr are")
     if not algorithms:
         raise WeightsError(f"not a LoRA: {listed(names) or 'it holds no tensors'}")
     text = [name for name in names if lora_names.is_text(name)]
