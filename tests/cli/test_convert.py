@@ -3,13 +3,11 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from shell import flux1
+from shell import flux1, python
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/command-line.md"
 
@@ -47,6 +45,6 @@ def test_sigterm_leaves_nothing_half_written(tmp_path):
         "plan = plan_conversion('flux-mini', Path(sys.argv[1]), 'bfl', part='transformer'); "
         "plan.write(lambda size: os.kill(os.getpid(), signal.SIGTERM))"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "out.safetensors")]
-    assert subprocess.run(command, check=False).returncode == 128 + signal.SIGTERM
+    done = python(code, tmp_path / "out.safetensors")
+    assert done.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []

@@ -94,6 +94,7 @@ def test_the_least_that_is_named_does(tmp_path):
     assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.slow
 def test_training_is_planned_beside_what_it_then_takes(tmp_path):
     """On the CPU: the peak of a real run as the system saw it."""
     report = json.loads(flux1("plan", "train", "--vram", "none", "--json").stdout)

@@ -85,6 +85,7 @@ def test_what_cannot_be_is_one_line_and_status_2(tmp_path, words, said):
     assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_step_and_the_same_command_goes_on(tmp_path):
     data, out = picture_folder(tmp_path / "data"), tmp_path / "out"
     words = ("train", "lora", "--model", "tiny", "--data", data, "--out", out, "--log-every", 1)

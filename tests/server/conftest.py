@@ -1,7 +1,9 @@
 """Services to call: one for each test, or one that a module's tests share."""
 
 import itertools
+import ssl
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -13,6 +15,14 @@ from service import EMAIL, Running, joined, newcomer, serving, settings_in
 from store.databases import fresh_databases
 
 __all__ = ["quick_passwords"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_are_read_once() -> Iterator[None]:
+    """Every client reads the machine's certificates when it is made, and most tests make one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from PIL import Image
 from flux1.errors import DataError, DependencyError
 from flux1.training import log
 from flux1.training.log import JsonLines, check_loggers, open_loggers
+from shell import python
 
 
 def rows(folder):
@@ -52,12 +53,8 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
 
 
 def test_a_logger_is_not_imported_unless_it_is_asked_for(tmp_path):
-    import subprocess
-    import sys
-
     code = "import sys, flux1.training.loop; print({'tensorboard', 'wandb'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert python(code).stdout.strip() == "set()"
 
 
 def test_a_logger_that_is_not_there_is_one_line(monkeypatch):
