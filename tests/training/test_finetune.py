@@ -103,7 +103,7 @@ def test_the_loss_of_a_perfect_network_is_zero(data, tmp_path):
         state = generator.get_state()
         noise = torch.randn((2, *batch.tokens.shape[1:]), generator=generator)
         generator.set_state(state)
-        transformer = self.pipeline.transformer
+        transformer = self.networks.transformer
 
         def knows(img, *rest):
             seen.append(rest[-1])
