@@ -1,5 +1,7 @@
 """Families by a name that only they have; FLUX.1's own names belong to none."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -122,3 +124,21 @@ def test_other_adapters_are_named(name, said, tmp_path):
     save_file({name: torch.ones(2, 2)}, tmp_path / "x.safetensors")
     with pytest.raises(WeightsError, match=f"holds {said}, which is not read; LoRA, DoRA"):
         read_lora(tmp_path / "x.safetensors", FLUX_MINI.transformer)
+
+
+def test_a_rank_that_contradicts_the_configuration_is_refused(tmp_path):
+    """With rank 64 told and 4 there, alpha would be divided by 4: sixteen times too strong."""
+    width, file = FLUX_MINI.transformer.hidden_size, tmp_path / "x.safetensors"
+    stem = "transformer.double_blocks.0.img_attn.proj"
+    down, up = torch.ones(4, width), torch.ones(width, 4)
+    state = {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
+    for told, fits in (({"r": 64}, False), ({"r": 4}, True),
+                       ({"r": 64, "rank_pattern": {"img_attn.proj": 4}}, True)):  # fmt: skip
+        config = {f"transformer.{key}": value for key, value in (told | {"lora_alpha": 8}).items()}
+        save_file(state, file, {"lora_adapter_metadata": json.dumps(config)})
+        if fits:
+            ((delta,),) = read_lora(file, FLUX_MINI.transformer).deltas.values()
+            assert delta.change.scale == 2
+        else:
+            with pytest.raises(WeightsError, match="has rank 4, its configuration says 64"):
+                read_lora(file, FLUX_MINI.transformer)

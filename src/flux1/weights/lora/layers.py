@@ -160,7 +160,14 @@ class LayerReader:
         alphas = _matching(self._peft.get("alpha_pattern"), module)
         told = [*alphas, self._peft.get("lora_alpha"), self._peft.get("alpha")]
         found = next((number for number in told if number is not None), None)
-        ranks = [rank, *_matching(self._peft.get("rank_pattern"), module), self._peft.get("r")]
+        patterns = self._peft.get("rank_pattern")
+        stated = _matching(patterns, module) or ([] if patterns else [self._peft.get("r")])
+        if rank is not None and stated and _is_number(stated[0]) and stated[0] != rank:
+            raise WeightsError(
+                f"{layer}: has rank {rank}, its configuration says {stated[0]}: one of them is of "
+                "another LoRA"
+            )
+        ranks = [rank, *_matching(patterns, module), self._peft.get("r")]
         size = next((number for number in ranks if number is not None), None)
         if not _is_number(found) or not _is_number(size) or size <= 0:
             return 1.0
