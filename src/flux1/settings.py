@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     dtype: `auto`, or `float32`, `bfloat16`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FLUX1_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FLUX1_", frozen=True, env_ignore_empty=True)
 
     models: Path | None = None
     device: str = "auto"
@@ -55,6 +55,7 @@ class ServerSettings(BaseSettings):
     16384 elsewhere.
     body_bytes: largest request body.
     connections, connections_per_address: how many may be open, in all and from one address.
+    cors_origins: sites whose pages may call the API from a browser, with commas; `*` is any.
     proxies: addresses of proxies before this server, with commas: what they say of their clients'
         addresses is believed, and their connections are not counted by address.
     requests_per_minute, concurrency, images_per_day, megapixels_per_day: what a key may do unless
@@ -70,7 +71,7 @@ class ServerSettings(BaseSettings):
     traces_url: where a collector of OpenTelemetry's traces takes OTLP over HTTP; not set: none.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FLUX1_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="FLUX1_", frozen=True, env_ignore_empty=True)
 
     data: Path = Path("flux1-data")
     database: str | None = None
@@ -87,6 +88,7 @@ class ServerSettings(BaseSettings):
     body_bytes: PositiveInt = 1_048_576
     connections: PositiveInt = 2_000
     connections_per_address: PositiveInt = 200
+    cors_origins: str = ""
     proxies: str = "127.0.0.1,::1"
     requests_per_minute: PositiveInt = 120
     concurrency: PositiveInt = 16

@@ -51,6 +51,17 @@ def test_an_account_can_log_in_with_the_password_that_was_piped(ada, data):
     store.close()
 
 
+def test_a_new_password_ends_every_log_in(ada, data):
+    store = open_store(ServerSettings(data=data))
+    token = store.accounts.open_session(ada["id"], 1)
+    answer(users.app, "password", ADA, "--password-stdin", typed="another long password\n")
+    assert store.accounts.authenticate(ADA, "another long password").id == ada["id"]
+    assert store.accounts.session(token) is None
+    with pytest.raises(AccountError):
+        store.accounts.authenticate(ADA, PASSWORD)
+    store.close()
+
+
 def test_a_password_is_asked_for_twice_and_never_shown(data):
     done = run(users.app, "add", ADA, typed=f"{PASSWORD}\n{PASSWORD}\n")
     assert done.stdout.strip() == ""

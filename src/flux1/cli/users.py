@@ -97,6 +97,22 @@ def demote(email: Email, data: Data = None, as_json: AsJson = False) -> None:
         _report(account_of(store, email), "demoted", as_json)
 
 
+@app.command("password")
+def password(
+    email: Email,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give the account a new password; all of its log-ins end, its keys go on."""
+    new = _read_password(password_stdin)
+    with opened_store(data) as store:
+        store.accounts.set_password(account_of(store, email).id, new)
+        _report(account_of(store, email), "new password for", as_json)
+
+
 @app.command("weight")
 def weight(
     email: Email,

@@ -16,6 +16,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from flux1 import __version__
 from flux1.errors import Flux1Error, StoreError
@@ -86,6 +87,7 @@ def create_app(parts: Parts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
         telemetry=parts.tracing.telemetry(),
     )
     app.state.parts = parts
@@ -95,6 +97,11 @@ def create_app(parts: Parts) -> FastAPI:
     app.include_router(bfl_routes.router_for(_path_names(parts)))
     pages.install(app)
     app.add_middleware(Envelope, parts=parts)
+    if origins := [one.strip() for one in parts.settings.cors_origins.split(",") if one.strip()]:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
+            expose_headers=["*"],
+        )  # fmt: skip
     app.get("/openapi.json", include_in_schema=False)(_document)
     return app
 
@@ -186,14 +193,11 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        asked_method, scope = scope["method"], _plain(scope)
         began = time.perf_counter()
         request_id = f"http_{secrets.token_hex(12)}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        scope["headers"] = [
-            (name, own_cookies(value) if name == b"cookie" else value)
-            for name, value in scope["headers"]
-        ]
         structlog.contextvars.bind_contextvars(request_id=request_id)
         self._parts.tracing.received(scope, request_id)
         status, begun = 500, False
@@ -227,13 +231,25 @@ class Envelope:
         finally:
             metrics = getattr(scope["app"].state, "metrics", None) if "app" in scope else None
             if metrics is not None:
-                metrics.answered(scope["method"], status)
+                metrics.answered(asked_method, status)
             log.info(
-                "http", method=scope["method"], path=scope["path"], status=status,
+                "http", method=asked_method, path=scope["path"], status=status,
                 ms=round((time.perf_counter() - began) * 1000),
                 account=state.get("account"),
             )  # fmt: skip
             structlog.contextvars.clear_contextvars()
+
+
+def _plain(scope: Scope) -> Scope:
+    """The same request as routes know it: HEAD is a GET whose body the connection leaves out, and
+    a slash at the end means nothing. Cookies are ours alone."""
+    headers = [
+        (name, own_cookies(value) if name == b"cookie" else value)
+        for name, value in scope["headers"]
+    ]
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    path = scope["path"].rstrip("/") or "/"
+    return {**scope, "method": method, "path": path, "headers": headers}
 
 
 async def _tell(problem: Problem | Flux1Error, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,6 +10,7 @@ from flux1.knobs import MAX_PROMPT_CHARACTERS, MAX_STEPS
 from flux1.request import make_request
 from flux1.server.ask import Ask, Output
 from flux1.server.openai import (
+    ASPECT_RATIOS,
     NOTES,
     Flag,
     Number,
@@ -17,10 +18,12 @@ from flux1.server.openai import (
     Whole,
     check_fields,
     embedded_or_classifier_free,
+    of_ratio,
     refuse_unknown,
 )
 from flux1.server.ports import Model
 from flux1.store.jobs import StoredJob
+from flux1.variants import Variant
 
 WIDTH, HEIGHT = 1024, 768  # where the model can draw that
 
@@ -35,7 +38,12 @@ class FluxBody(BaseModel):
     height: Whole | None = Field(None, ge=16, le=16384)
     steps: Whole | None = Field(None, ge=1, le=MAX_STEPS)
     guidance: Number | None = Field(None, ge=0, le=100)
-    seed: Whole | None = Field(None, ge=0, le=2**53 - 1)
+    aspect_ratio: Literal[ASPECT_RATIOS] | None = Field(  # type: ignore[valid-type]
+        None, description="In place of width and height."
+    )
+    seed: Whole | None = Field(
+        None, ge=-1, le=2**53 - 1, description="Not set, or -1: drawn at random."
+    )
     safety_tolerance: Whole = Field(2, ge=0, le=6)
     output_format: Literal["jpeg", "png", "webp"] | None = Field(
         "jpeg", description="null is jpeg as well."
@@ -93,12 +101,11 @@ def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int)
         raise RequestError("prompt_upsampling", "is not offered: the prompt is drawn as written")
     variant = model.variant
     guidance, true_cfg = embedded_or_classifier_free(body.guidance, None, variant)
-    roomy = variant.max_pixels >= WIDTH * HEIGHT
-    width = body.width or (WIDTH if roomy else None)
-    height = body.height or (HEIGHT if roomy else None)
+    width, height = _size(body, variant)
+    seed = None if body.seed == -1 else body.seed
     request = make_request(
         variant, body.prompt, steps=body.steps, guidance=guidance, true_cfg=true_cfg,
-        seed=body.seed, width=width, height=height, upscale=body.upscale,
+        seed=seed, width=width, height=height, upscale=body.upscale,
     )  # fmt: skip
     return Ask(
         model,
@@ -109,6 +116,15 @@ def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int)
         webhook_url=body.webhook_url,
         webhook_secret=body.webhook_secret,
     )
+
+
+def _size(body: FluxBody, variant: Variant) -> tuple[int | None, int | None]:
+    if body.aspect_ratio is not None:
+        if (body.width, body.height) != (None, None):
+            raise RequestError("aspect_ratio", "and width and height say the same; send one")
+        return of_ratio(body.aspect_ratio, variant)
+    roomy = variant.max_pixels >= WIDTH * HEIGHT
+    return body.width or (WIDTH if roomy else None), body.height or (HEIGHT if roomy else None)
 
 
 def result_of(job: StoredJob, sample: str | None, progress: float | None = None) -> Result:

@@ -131,7 +131,9 @@ class ImageGenerationBody(KnobFields):
     aspect_ratio: Literal[ASPECT_RATIOS] | None = Field(  # type: ignore[valid-type]
         None, description="In place of size, at the model's usual number of pixels."
     )
-    seed: Whole | None = Field(None, ge=0, le=2**53 - 1, description="Not set: drawn at random.")
+    seed: Whole | None = Field(
+        None, ge=-1, le=2**53 - 1, description="Not set, or -1: drawn at random."
+    )
     quality: Quality | None = Field(
         None, description="In place of steps: a multiple of the model's usual number."
     )
@@ -248,8 +250,9 @@ def to_ask(body: ImageGenerationBody, parts: Parts, tolerance_limit: int) -> Ask
     guidance, true_cfg = embedded_or_classifier_free(body.guidance, body.true_cfg, variant)
     knobs = {knob.name: getattr(body, knob.name) for knob in KNOBS}
     knobs |= {"steps": _steps(body, variant), "guidance": guidance, "true_cfg": true_cfg}
+    seed = None if body.seed == -1 else body.seed
     request = make_request(
-        variant, body.prompt, width=width, height=height, seed=body.seed, num_images=body.n or 1,
+        variant, body.prompt, width=width, height=height, seed=seed, num_images=body.n or 1,
         **knobs,
     )  # fmt: skip
     if body.partial_images and not body.stream:
@@ -279,7 +282,7 @@ def _size(body: ImageGenerationBody, variant: Variant) -> tuple[int | None, int 
     if sum(ways) > 1:
         raise RequestError("size", "size, width and height, and aspect_ratio say it; send one")
     if body.aspect_ratio is not None:
-        return _of_ratio(body.aspect_ratio, variant)
+        return of_ratio(body.aspect_ratio, variant)
     if body.size is None or body.size == "auto":
         if None in sides and sides != (None, None):
             missing = "height" if body.height is None else "width"
@@ -289,7 +292,7 @@ def _size(body: ImageGenerationBody, variant: Variant) -> tuple[int | None, int 
     return int(width), int(height)
 
 
-def _of_ratio(ratio: str, variant: Variant) -> tuple[int, int]:
+def of_ratio(ratio: str, variant: Variant) -> tuple[int, int]:
     """Sides of that ratio, to the model's multiple, with about its usual number of pixels."""
     across, _, down = ratio.partition(":")
     usual, multiple = variant.defaults.width * variant.defaults.height, variant.size_multiple

@@ -31,6 +31,7 @@ from flux1.errors import (
     UnknownModelError,
 )
 from flux1.server.failures import message_of
+from flux1.server.near_misses import hint
 
 log = structlog.get_logger("flux1.server")
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -151,7 +152,8 @@ def install(app: FastAPI) -> None:
         headers = {name.lower(): value for name, value in (failure.headers or {}).items()}
         if failure.status_code == 405:
             headers["allow"] = ", ".join(_methods(request))
-        return Problem(failure.status_code, str(failure.detail), code, headers=headers).answer()
+        detail = hint(request) if failure.status_code == 404 else str(failure.detail)
+        return Problem(failure.status_code, detail, code, headers=headers).answer()
 
 
 def unexpected() -> Problem:
