@@ -1,4 +1,4 @@
-"""What a request may turn beside its words, size and seed: one frozen row a knob.
+"""The settings that a request may turn beside its words, size and seed: one frozen row a knob.
 
 The check of a request, the command line's options, the API's body, the playground's form and the
 command that `flux1 info` prints all read this table, so that a knob has one name, one range and one

@@ -1,4 +1,5 @@
-"""What may be asked of a model: checked once, frozen, and complete (nothing left to default)."""
+"""All that may be asked of a model: checked once, frozen, and complete (nothing left to
+default)."""
 
 import math
 import secrets
@@ -37,8 +38,8 @@ class LoraUse:
 
 
 class Asked(TypedDict, total=False):
-    """What may be asked beside the prompt. What is left out, or None, takes the model's own value;
-    `ImageRequest` says what each means."""
+    """The fields of a request beside its prompt. What is left out, or None, takes the model's own
+    value; `ImageRequest` says what each means."""
 
     width: int | None
     height: int | None
@@ -97,7 +98,7 @@ class ImageRequest(PictureSettings):
 
     @property
     def conditions(self) -> "tuple[Condition, ...]":
-        """What each point of the path is evaluated under: true CFG doubles that."""
+        """The conditions that each point of the path is evaluated under: true CFG doubles that."""
         return ("prompt",) if self.true_cfg == 1 else ("prompt", "negative")
 
     @property
@@ -129,7 +130,7 @@ class ImageRequest(PictureSettings):
 
 @dataclass(frozen=True)
 class Origin:
-    """What drew a picture: the weights (the first digits of their sha256), where and how their
+    """The origin of a picture: the weights (the first digits of their sha256), where and how their
     networks computed, and the program that ran them."""
 
     model_hash: str

@@ -1,4 +1,4 @@
-"""What a model is: one frozen row each. Code asks a row's fields, never its name."""
+"""Models: one frozen row each. Code asks a row's fields, never its name."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -64,7 +64,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request gets where it does not say."""
+    """The values that a request gets where it does not say."""
 
     width: int
     height: int

@@ -17,15 +17,19 @@ def test_a_model_that_is_not_here_is_planned_by_its_published_size():
     assert (report["model"], report["files"]) == ("flux-dev", False)
     assert (report["width"], report["ram"], report["vram"]) == (1024, 32 * 10**9, 12 * 10**9)
     ways = report["ways"]
-    assert {way["device"] for way in ways} == {"cpu", "cuda"}
-    lacking = [bool(way["lacks"]) for way in ways]
+    assert {placement["device"] for placement in ways} == {"cpu", "cuda"}
+    lacking = [bool(placement["lacks"]) for placement in ways]
     assert lacking == sorted(lacking)
     assert not all(lacking)
-    for way in ways:
-        fits = way["ram"] <= 32 * 10**9 and (way["vram"] or 0) <= 12 * 10**9
-        assert fits is not bool(way["lacks"])
-    on_card = [way for way in ways if way["device"] == "cuda" and way["quantize"] is None]
-    card = next(way for way in on_card if way["keep"] == "plain")
+    for placement in ways:
+        fits = placement["ram"] <= 32 * 10**9 and (placement["vram"] or 0) <= 12 * 10**9
+        assert fits is not bool(placement["lacks"])
+    on_card = [
+        placement
+        for placement in ways
+        if placement["device"] == "cuda" and placement["quantize"] is None
+    ]
+    card = next(placement for placement in on_card if placement["keep"] == "plain")
     assert (card["lacks"], card["dtype"]) == ("vram", "bfloat16")
     assert card["step_s"] == pytest.approx(74.4 / 60, rel=0.01)  # TFLOP, over what was given
     assert card["total_s"] is None  # no file here whose disk could be tried
@@ -45,7 +49,7 @@ def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
     first = report["ways"][0]
     assert first["lacks"] == ""
     assert 0 < first["step_s"] < first["total_s"]
-    assert all(rate["flops"] > 0 and rate["disk"] > 0 for rate in report["rates"])
+    assert all(speed["flops"] > 0 and speed["disk"] > 0 for speed in report["rates"])
 
 
 @pytest.mark.parametrize(("words", "message"), [
@@ -99,11 +103,15 @@ def test_training_is_planned_beside_what_it_then_takes(tmp_path):
     """On the CPU: the peak of a real run as the system saw it."""
     report = json.loads(flux1("plan", "train", "--vram", "none", "--json").stdout)
     assert (report["model"], report["processes"], report["vram"]) == ("flux-mini", 1, None)
-    way = report["ways"][0]
-    assert (way["lacks"], way["gradient_checkpointing"], way["settings"]["rank"]) == ("", False, 16)
+    placement = report["ways"][0]
+    assert (
+        placement["lacks"],
+        placement["gradient_checkpointing"],
+        placement["settings"]["rank"],
+    ) == ("", False, 16)
     data = picture_folder(tmp_path / "data", 3, [(256, 256)])
     taken = peak_of_flux1("train", "lora", "--data", data, "--out", tmp_path / "out", "--steps", 2)
-    assert 0.6 <= taken / way["ram"] <= 1.1
+    assert 0.6 <= taken / placement["ram"] <= 1.1
     kept = (tmp_path / "out" / "checkpoint.pt").stat().st_size
     assert 1 <= kept / report["checkpoint"] <= 1.1
 
@@ -111,9 +119,13 @@ def test_training_is_planned_beside_what_it_then_takes(tmp_path):
 def test_training_a_model_that_is_not_here_is_planned_too():
     asked = ("plan", "train", "-m", "flux-dev", "--vram", "24GB", "--ram", "64GB", "--tflops", 60)
     report = json.loads(flux1(*asked, "--batch-size", 1, "--resolution", 512, "--json").stdout)
-    fitting = [way for way in report["ways"] if way["device"] == "cuda" and not way["lacks"]]
-    assert all(way["vram"] <= 24 * 10**9 for way in fitting)
-    assert any(way["settings"]["quantize"] == "int8" for way in fitting)
+    fitting = [
+        placement
+        for placement in report["ways"]
+        if placement["device"] == "cuda" and not placement["lacks"]
+    ]
+    assert all(placement["vram"] <= 24 * 10**9 for placement in fitting)
+    assert any(placement["settings"]["quantize"] == "int8" for placement in fitting)
     shown = flux1(*asked).stdout
     assert "its files are not here" in shown
     assert "--quantize int8" in shown

@@ -11,7 +11,7 @@ from flux1.engine.engine import Engine, EngineSettings
 from flux1.errors import RequestError
 from flux1.events import Failed, Finished, Preview
 from flux1.pipeline.load import load
-from flux1.pipeline.plan import STAGES
+from flux1.pipeline.plan import OFFLOADS
 from flux1.pipeline.staged import Staged
 from flux1.request import Order, make_request
 from synthetic import make_diffusers_folder
@@ -23,11 +23,11 @@ SEEN = {"steps": 3, "width": 64, "height": 48}
 class Counted(Staged):
     """Plans one kind of offload, and notes which networks come."""
 
-    offload = STAGES[0]
+    offload = OFFLOADS[0]
 
     def _plan(self, requests):
         found = super()._plan(requests)
-        return replace(found, way=replace(found.way, stages=self.offload))
+        return replace(found, placement=replace(found.placement, offload=self.offload))
 
     def _ask(self, name, load):
         if name not in self._inside:
@@ -73,7 +73,7 @@ def iter_ends(queue, pictures):
         yield event
 
 
-@pytest.mark.parametrize("offload", STAGES)
+@pytest.mark.parametrize("offload", OFFLOADS)
 def test_pictures_are_those_of_all_networks_at_once(staged, plain, offload):
     staged.offload = offload
     requests = [
@@ -93,7 +93,7 @@ def test_pictures_are_those_of_all_networks_at_once(staged, plain, offload):
 
 
 def test_each_network_comes_once_for_a_flight(staged, plain):
-    staged.offload = "one by one"
+    staged.offload = "all"
     engine = Engine({"flux-dev": FluxPipeline(staged)}, {}, EngineSettings(), lambda _: None)
     request = make_request(plain.variant, "a fox", seed=1, num_images=4, **SEEN)
     events_of(engine, [Order("1", request, "ann", previews=1)])
@@ -112,7 +112,7 @@ def test_what_never_fits_is_refused_before_it_waits(folder, plain):
 
 
 def test_tokens_are_counted_without_the_text_encoder(staged, plain):
-    staged.offload = "one by one"
+    staged.offload = "all"
     assert staged.count_tokens("a red fox") == plain.text.count("a red fox")
     assert staged.transformer is not None  # it sends the text encoder away
     staged.came.clear()

@@ -12,14 +12,14 @@ from flux1.model.modulation_cache import modulation
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.text import T5Text
 from flux1.model.transformer import Transformer
-from flux1.pipeline import strips
+from flux1.pipeline import exact_tiling
 from flux1.pipeline.footprint import (
     call_bytes,
     decode_bytes,
     encode_bytes,
     modulation_numbers,
     picture_bytes,
-    strips_bytes,
+    tiled_bytes,
 )
 from flux1.variants import FLUX_DEV, FLUX_MINI, TINY, VARIANTS
 
@@ -90,12 +90,12 @@ def test_decoders_of_other_shapes_take_no_more_than_is_said(tmp_path, dtype, mul
 @pytest.mark.parametrize("strip", [2**15, 2**17, 2**19])
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (512, 128)])
 def test_a_decode_by_strips_takes_what_is_said(tmp_path, monkeypatch, dtype, strip, height, width):
-    monkeypatch.setattr(strips, "STRIP", strip)
+    monkeypatch.setattr(exact_tiling, "STRIP", strip)
     config = replace(FLUX_DEV.autoencoder, channels=16, norm_groups=8)
     network = Autoencoder(config).to(dtype)
     latents = torch.randn(1, config.latent_channels, height // 8, width // 8, dtype=dtype)
-    said = strips_bytes(config, dtype, height, width)
-    taken = peak(lambda: strips.decode_in_strips(network, latents), tmp_path)
+    said = tiled_bytes(config, dtype, height, width)
+    taken = peak(lambda: exact_tiling.decode_tiled(network, latents), tmp_path)
     assert 0.98 <= said / taken <= 1.15
     assert taken < 0.8 * peak(lambda: network.decode(latents), tmp_path)
 

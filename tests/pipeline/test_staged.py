@@ -19,7 +19,7 @@ from flux1.events import Finished
 from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.pipeline.load import load
 from flux1.pipeline.memory import parse_bytes
-from flux1.pipeline.plan import STAGES
+from flux1.pipeline.plan import OFFLOADS
 from flux1.pipeline.staged import Staged
 from flux1.request import make_request
 from flux1.weights.load import random_autoencoder, random_transformer
@@ -50,23 +50,23 @@ def staged(folder, **changes):
     class Forced(Staged):
         def _plan(self, requests):
             found = super()._plan(requests)
-            return replace(found, way=replace(found.way, **changes))
+            return replace(found, placement=replace(found.placement, **changes))
 
     networks = load(folder, memory="8GB")
     networks.__class__ = Forced
     return FluxPipeline(networks)
 
 
-@pytest.mark.parametrize("stages", STAGES)
-def test_the_picture_is_that_of_all_networks_at_once(folder, plain, stages):
-    found = staged(folder, stages=stages)
+@pytest.mark.parametrize("offload", OFFLOADS)
+def test_the_picture_is_that_of_all_networks_at_once(folder, plain, offload):
+    found = staged(folder, offload=offload)
     for _ in range(2):  # the second time, some are there
         assert found(**SEEN).images[0].tobytes() == plain(**SEEN).images[0].tobytes()
     assert found.dropped(found(**SEEN).request) == ""
 
 
 def test_without_room_for_them_networks_are_gone_before_the_next_comes(folder):
-    found = staged(folder, stages="one by one")
+    found = staged(folder, offload="all")
     text = weakref.ref(found.text.t5)
     assert text() is not None
     transformer = weakref.ref(found.transformer)
@@ -80,7 +80,7 @@ def test_without_room_for_them_networks_are_gone_before_the_next_comes(folder):
 
 
 def test_text_leaves_first_and_the_others_stay_together(folder):
-    found = staged(folder, stages="text first")
+    found = staged(folder, offload="text encoders")
     text = weakref.ref(found.text.t5)
     transformer = weakref.ref(found.transformer)
     assert found.autoencoder is found.autoencoder
@@ -90,7 +90,7 @@ def test_text_leaves_first_and_the_others_stay_together(folder):
 
 @pytest.mark.parametrize("keep", ["packed", "mapped"])
 def test_weights_left_in_files_draw_the_same_picture(folder, plain, keep):
-    found = staged(folder, keep=keep, keep_text=keep, stages="one by one", in_strips=True)
+    found = staged(folder, keep=keep, keep_text=keep, offload="all", exact_tiling=True)
     difference = np.abs(pixels(found(**SEEN).images[0]) - pixels(plain(**SEEN).images[0]))
     assert difference.max() <= 1
 
@@ -99,7 +99,7 @@ def test_a_loaded_lora_follows_the_transformer(folder, plain, tmp_path):
     made = make_lora("kohya", plain.transformer.config, dict(plain.transformer.state_dict()))
     save_file(made.tensors, tmp_path / "style.safetensors")
     uses = [(str(tmp_path / "style.safetensors"), 0.7)]
-    found = staged(folder, stages="one by one")
+    found = staged(folder, offload="all")
     found.load_lora(uses[0][0])  # before there is a transformer
     for _ in range(2):
         styled = found(**SEEN, loras=uses).images[0]
@@ -116,7 +116,7 @@ def test_previews_and_pictures_that_end_early_send_the_transformer_away_and_back
         make_request(plain.variant, "a fox", seed=1, steps=1, width=64, height=64),
         make_request(plain.variant, "a cat", seed=2, steps=3, width=64, height=64),
     ]
-    found = staged(folder, stages="one by one")
+    found = staged(folder, offload="all")
     previews = []
 
     def drawn(pipeline, keep):
@@ -210,7 +210,7 @@ def test_the_peak_is_near_what_is_said_and_below_what_is_allowed(sized):
     told = run(sized, "10MB").splitlines()[-1]
     least = told.rsplit("is ", 1)[1]
     tight, roomy = run(sized, least), run(sized, "8GB")
-    assert roomy[2:] == ["plain", "plain", "together"]
+    assert roomy[2:] == ["plain", "plain", "none"]
     assert tight[2] == "mapped"
     for peak, said, *_ in (tight, roomy):
         assert 0.97 * peak <= said <= 1.4 * peak
@@ -225,7 +225,7 @@ def modules():
 
 
 def test_nothing_is_left_behind_by_many_pictures(folder):
-    found = staged(folder, stages="one by one")
+    found = staged(folder, offload="all")
     found(**SEEN)
     before = modules()
     for seed in range(3):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flux1.errors import WeightsError
-from flux1.pipeline.rates import measure
+from flux1.pipeline.device_speed import measure
 from flux1.variants import FLUX_MINI, TINY
 from flux1.weights.files.reading import READ, decode_rate, disk_rate, fastest
 from flux1.weights.files.safetensors import write_tensors
@@ -25,8 +25,8 @@ def test_a_files_matrices_are_decoded_and_its_bytes_read(tmp_path):
     state = {"a.weight": torch.randn(64, 96).bfloat16(), "a.bias": torch.randn(64)}
     write_tensors(tmp_path / "a.safetensors", state)
     assert decode_rate(tmp_path / "a.safetensors", torch.float32, CPU) > 0
-    rate = disk_rate(tmp_path / "a.safetensors")
-    assert (rate is None) is not hasattr(os, "posix_fadvise")
+    speed = disk_rate(tmp_path / "a.safetensors")
+    assert (speed is None) is not hasattr(os, "posix_fadvise")
 
 
 def test_the_disk_is_tried_on_a_part_of_a_file_in_its_middle(tmp_path, monkeypatch):

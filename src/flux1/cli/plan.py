@@ -22,13 +22,13 @@ from flux1.variants import DEFAULT, VARIANTS, Variant
 if TYPE_CHECKING:
     import torch
 
-    from flux1.pipeline.plan import Device, Estimate, Work
-    from flux1.pipeline.rates import Rates
-    from flux1.pipeline.room import Room
+    from flux1.pipeline.device_speed import DeviceSpeed
+    from flux1.pipeline.memory_limit import MemoryLimit
+    from flux1.pipeline.plan import Device, Estimate, Workload
     from flux1.weights.numbers.quantize import Quantization
     from flux1.weights.sources import Source
 
-    Measured = dict[tuple[Device, Quantization | None], Rates]
+    Measured = dict[tuple[Device, Quantization | None], DeviceSpeed]
 
 QUANTIZATIONS: "tuple[Quantization | None, ...]" = (None, "int8_dynamic")
 PLANNED = ("rank", "layers", "batch_size", "resolutions", "optimizer")  # what memory depends on
@@ -99,7 +99,7 @@ def draw(
     found = _found(model)
     variant = found if isinstance(found, Variant) else found.variant
     request = make_request(variant, "any", width=width, height=height, seed=0)
-    _plan_drawing(found, request, _room(variant, vram, ram), tflops, as_json)
+    _plan_drawing(found, request, _limit(variant, vram, ram), tflops, as_json)
 
 
 @app.command("train")
@@ -122,11 +122,11 @@ def train(
 
     _check_tflops(tflops)
     found = _found(model)
-    room = _room(found if isinstance(found, Variant) else found.variant, vram, ram)
-    rates = _measured(found, _dtypes(room), tflops, (None,))
-    by_device = {device: rate for (device, _), rate in rates.items()}
+    limit = _limit(found if isinstance(found, Variant) else found.variant, vram, ram)
+    speeds = _measured(found, _dtypes(limit), tflops, (None,))
+    by_device = {device: speed for (device, _), speed in speeds.items()}
     asked = given(settings, FinetuneSettings) | {"method": "full" if full else "lora"}
-    plan_training(found, room, by_device, processes, as_json, **asked)
+    plan_training(found, limit, by_device, processes, as_json, **asked)
 
 
 def _check_tflops(tflops: float | None) -> None:
@@ -137,25 +137,25 @@ def _check_tflops(tflops: float | None) -> None:
 def _plan_drawing(
     found: "Variant | Source",
     request: ImageRequest,
-    room: "Room",
+    limit: "MemoryLimit",
     tflops: float | None,
     as_json: bool,
 ) -> None:
-    from flux1.pipeline.ledger import ledger_of
-    from flux1.pipeline.plan import Work, plan, too_little
+    from flux1.pipeline.model_cost import model_cost
+    from flux1.pipeline.plan import Workload, plan, too_little
 
-    ledger = ledger_of(found)
-    variant = ledger.variant
-    dtypes = _dtypes(room)
-    rates = _measured(found, dtypes, tflops, QUANTIZATIONS)
-    work = Work.of(variant, [request])
-    estimates = plan(ledger, work, room, dtypes, rates, QUANTIZATIONS)
+    costs = model_cost(found)
+    variant = costs.variant
+    dtypes = _dtypes(limit)
+    speeds = _measured(found, dtypes, tflops, QUANTIZATIONS)
+    workload = Workload.of(variant, [request])
+    estimates = plan(costs, workload, limit, dtypes, speeds, QUANTIZATIONS)
     if all(one.lacks for one in estimates):
-        raise too_little(variant, work, room, estimates)
+        raise too_little(variant, workload, limit, estimates)
     if as_json:
-        typer.echo(json.dumps(_report(variant, found, work, room, rates, estimates)))
+        typer.echo(json.dumps(_report(variant, found, workload, limit, speeds, estimates)))
         return
-    _show(variant, found, room, rates, estimates, f"{work.width}x{work.height}")
+    _show(variant, found, limit, speeds, estimates, f"{workload.width}x{workload.height}")
 
 
 def _found(model: str) -> "Variant | Source":
@@ -172,29 +172,29 @@ def _found(model: str) -> "Variant | Source":
         return variant
 
 
-def _room(variant: Variant, vram: str | None, ram: str | None) -> "Room":
+def _limit(variant: Variant, vram: str | None, ram: str | None) -> "MemoryLimit":
     """What is given; for what is not, what is free here."""
     import torch
 
     from flux1.pipeline.memory import parse_bytes
-    from flux1.pipeline.room import free_room
+    from flux1.pipeline.memory_limit import free_memory
 
-    room = free_room(torch.device("cuda" if torch.cuda.is_available() else "cpu"), variant)
+    limit = free_memory(torch.device("cuda" if torch.cuda.is_available() else "cpu"), variant)
     if ram is not None:
-        room = replace(room, ram=parse_bytes("ram", ram))
+        limit = replace(limit, ram=parse_bytes("ram", ram))
     if vram is not None:
-        room = replace(room, vram=None if vram == "none" else parse_bytes("vram", vram))
-    if sys.maxsize in (room.ram, room.vram):
+        limit = replace(limit, vram=None if vram == "none" else parse_bytes("vram", vram))
+    if sys.maxsize in (limit.ram, limit.vram):
         raise Flux1Error("ram: what is free here is not known; give it, for example 16GB")
-    return room
+    return limit
 
 
-def _dtypes(room: "Room") -> "dict[Device, torch.dtype]":
+def _dtypes(limit: "MemoryLimit") -> "dict[Device, torch.dtype]":
     """The devices that there are, and what each computes in by default."""
     import torch
 
     cpu: dict[Device, torch.dtype] = {"cpu": torch.float32}
-    return cpu if room.vram is None else {"cuda": torch.bfloat16, **cpu}
+    return cpu if limit.vram is None else {"cuda": torch.bfloat16, **cpu}
 
 
 def _measured(
@@ -206,24 +206,26 @@ def _measured(
     """What the devices that are here reach; of a card that is not, what was told."""
     import torch
 
-    from flux1.pipeline.rates import Rates, measure
+    from flux1.pipeline.device_speed import DeviceSpeed, measure
 
     source = None if isinstance(found, Variant) else found
-    rates: Measured = {}
+    speeds: Measured = {}
     for device, dtype in dtypes.items():
         if device == "cpu" or torch.cuda.is_available():
             for quantize in quantizations:
-                rates[device, quantize] = measure(source, torch.device(device), dtype, quantize)
+                speeds[device, quantize] = measure(source, torch.device(device), dtype, quantize)
     if tflops is not None:
-        rates["cuda", None] = replace(rates.get(("cuda", None), Rates()), flops=tflops * 1e12)
-    return rates
+        speeds["cuda", None] = replace(
+            speeds.get(("cuda", None), DeviceSpeed()), flops=tflops * 1e12
+        )
+    return speeds
 
 
 def _show(
     variant: Variant,
     found: "Variant | Source",
-    room: "Room",
-    rates: "Measured",
+    limit: "MemoryLimit",
+    speeds: "Measured",
     estimates: "Sequence[Estimate]",
     size: str,
 ) -> None:
@@ -232,28 +234,27 @@ def _show(
 
     from flux1.pipeline.memory import bytes_text
 
-    card = "" if room.vram is None else f" and {bytes_text(room.vram)} of graphics memory"
+    card = "" if limit.vram is None else f" and {bytes_text(limit.vram)} of graphics memory"
     here = "" if not isinstance(found, Variant) else ", sizes as published: its files are not here"
-    typer.echo(f"{variant.id} at {size} in {bytes_text(room.ram)}{card}{here}\n")
+    typer.echo(f"{variant.id} at {size} in {bytes_text(limit.ram)}{card}{here}\n")
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "on", "transformer", "text", "at once", "decode"):
+    for heading in ("", "on", "transformer", "text", "model offload", "decode"):
         table.add_column(heading)
     for heading in (*(["card"] if card else []), "memory", "a step", "a picture"):
         table.add_column(heading, justify="right")
     for one in estimates:
-        way = one.way
-        kept = way.quantize or way.keep
+        placement = one.placement
+        kept = placement.quantize or placement.keep
         vram = [] if not card else ["" if one.vram is None else bytes_text(one.vram)]
         table.add_row(
-            one.lacks or "fits", way.device, kept, way.keep_text, way.stages,
-            "strips" if way.in_strips else "whole", *vram, bytes_text(one.ram),
+            one.lacks or "fits", placement.device, kept, placement.keep_text, placement.offload,
+            "exact tiling" if placement.exact_tiling else "whole", *vram, bytes_text(one.ram),
             _seconds(one.step_s), _seconds(one.total_s),
             style="dim" if one.lacks else "",
         )  # fmt: skip
     Console(width=max(WIDTH, Console().width)).print(table)
-    typer.echo(
-        f"\ntimes are the work, counted, over what this machine just reached: {_rates_text(rates)}"
-    )
+    reached = _speeds_text(speeds)
+    typer.echo(f"\ntimes are the work, counted, over what this machine just reached: {reached}")
 
 
 def _seconds(seconds: float | None) -> str:
@@ -262,14 +263,14 @@ def _seconds(seconds: float | None) -> str:
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
 
 
-def _rates_text(rates: "Measured") -> str:
+def _speeds_text(speeds: "Measured") -> str:
     """What was measured, in words."""
     told = [
-        f"{device} {quantize or ''}".rstrip() + f" {rate.flops / 1e9:,.0f} GFLOP/s"
-        for (device, quantize), rate in rates.items()
-        if rate.flops is not None
+        f"{device} {quantize or ''}".rstrip() + f" {speed.flops / 1e9:,.0f} GFLOP/s"
+        for (device, quantize), speed in speeds.items()
+        if speed.flops is not None
     ]
-    disks = [rate.disk for rate in rates.values() if rate.disk is not None]
+    disks = [speed.disk for speed in speeds.values() if speed.disk is not None]
     told.append(f"disk {max(disks) / 1e9:.2g} GB/s" if disks else "disk not known")
     return ", ".join(told)
 
@@ -277,27 +278,27 @@ def _rates_text(rates: "Measured") -> str:
 def _report(
     variant: Variant,
     found: "Variant | Source",
-    work: "Work",
-    room: "Room",
-    rates: "Measured",
+    workload: "Workload",
+    limit: "MemoryLimit",
+    speeds: "Measured",
     estimates: "Sequence[Estimate]",
 ) -> dict[str, Any]:
     """The `--json` object: bytes and seconds."""
     return {
         "model": variant.id,
         "files": not isinstance(found, Variant),
-        "width": work.width,
-        "height": work.height,
-        "ram": room.ram,
-        "vram": room.vram,
+        "width": workload.width,
+        "height": workload.height,
+        "ram": limit.ram,
+        "vram": limit.vram,
         "rates": [
-            {"device": device, "quantize": quantize, **asdict(rate)}
-            for (device, quantize), rate in rates.items()
+            {"device": device, "quantize": quantize, **asdict(speed)}
+            for (device, quantize), speed in speeds.items()
         ],
         "ways": [
             {
-                **{k: v for k, v in asdict(one.way).items() if k != "dtype"},
-                "dtype": str(one.way.dtype).removeprefix("torch."),
+                **{k: v for k, v in asdict(one.placement).items() if k != "dtype"},
+                "dtype": str(one.placement.dtype).removeprefix("torch."),
                 "ram": one.ram, "vram": one.vram, "step_s": one.step_s, "total_s": one.total_s,
                 "lacks": one.lacks,
             }

@@ -11,9 +11,9 @@ from flux1.errors import Flux1Error
 from flux1.variants import Variant
 
 if TYPE_CHECKING:
+    from flux1.pipeline.device_speed import DeviceSpeed
+    from flux1.pipeline.memory_limit import MemoryLimit
     from flux1.pipeline.plan import Device
-    from flux1.pipeline.rates import Rates
-    from flux1.pipeline.room import Room
     from flux1.training.finetune.plan import TrainingEstimate
     from flux1.weights.sources import Source
 
@@ -22,8 +22,8 @@ WIDTH = 100  # of the table; where the terminal has less, its lines wrap
 
 def plan_training(
     found: "Variant | Source",
-    room: "Room",
-    rates: "Mapping[Device, Rates]",
+    limit: "MemoryLimit",
+    speeds: "Mapping[Device, DeviceSpeed]",
     processes: int,
     as_json: bool,
     **asked: Any,
@@ -34,30 +34,30 @@ def plan_training(
     """
     import torch
 
-    from flux1.pipeline.ledger import ledger_of
-    from flux1.training.finetune.plan import plan_training as ways_in
+    from flux1.pipeline.model_cost import model_cost
+    from flux1.training.finetune.plan import plan_training as placements_in
 
     dtypes: dict[Device, torch.dtype] = {"cpu": torch.float32}
-    if room.vram is not None:
+    if limit.vram is not None:
         dtypes = {"cuda": torch.bfloat16, **dtypes}
-    ledger = ledger_of(found)
-    estimates = ways_in(ledger, room, dtypes, rates, processes, **asked)
+    costs = model_cost(found)
+    estimates = placements_in(costs, limit, dtypes, speeds, processes, **asked)
     if all(one.lacks for one in estimates):
-        raise _too_little(ledger.variant, room, estimates)
+        raise _too_little(costs.variant, limit, estimates)
     if as_json:
-        typer.echo(json.dumps(_report(found, ledger.variant, room, processes, estimates)))
+        typer.echo(json.dumps(_report(found, costs.variant, limit, processes, estimates)))
     else:
-        _show(found, ledger.variant, room, processes, estimates)
+        _show(found, costs.variant, limit, processes, estimates)
 
 
 def _too_little(
-    variant: Variant, room: "Room", estimates: "Sequence[TrainingEstimate]"
+    variant: Variant, limit: "MemoryLimit", estimates: "Sequence[TrainingEstimate]"
 ) -> Flux1Error:
     from flux1.pipeline.memory import bytes_text
     from flux1.training.finetune.plan import least
 
     one = least(estimates)
-    here = bytes_text(room.ram if one.vram is None or room.vram is None else room.vram)
+    here = bytes_text(limit.ram if one.vram is None or limit.vram is None else limit.vram)
     kind = "memory" if one.vram is None else "graphics memory"
     wanted = bytes_text(one.ram if one.vram is None else one.vram)
     return Flux1Error(
@@ -67,12 +67,12 @@ def _too_little(
 
 
 def _options(one: "TrainingEstimate") -> str:
-    """What `flux1 train lora` is told for this way."""
-    settings = one.way.settings
+    """The options of `flux1 train lora` for this placement."""
+    settings = one.placement.settings
     words = [
         f"--quantize {settings.quantize}" if settings.quantize else "",
         f"--keep {settings.keep}" if settings.keep != "plain" else "",
-        "--gradient-checkpointing" if one.way.recompute else "",
+        "--gradient-checkpointing" if one.placement.recompute else "",
     ]
     return " ".join(filter(None, words))
 
@@ -80,7 +80,7 @@ def _options(one: "TrainingEstimate") -> str:
 def _show(
     found: "Variant | Source",
     variant: Variant,
-    room: "Room",
+    limit: "MemoryLimit",
     processes: int,
     estimates: "Sequence[TrainingEstimate]",
 ) -> None:
@@ -90,15 +90,15 @@ def _show(
     from flux1.pipeline.memory import bytes_text
     from flux1.training.finetune.plan import kept_bytes, preview_bytes
 
-    settings = estimates[0].way.settings
-    card = "" if room.vram is None else f" and {bytes_text(room.vram)} of graphics memory"
+    settings = estimates[0].placement.settings
+    card = "" if limit.vram is None else f" and {bytes_text(limit.vram)} of graphics memory"
     here = "" if not isinstance(found, Variant) else ", sizes as published: its files are not here"
     what = "all weights" if settings.method == "full" else f"a LoRA of rank {settings.rank}"
     sizes = " and ".join(f"{side}x{side}" for side in settings.resolutions)
     shared = "" if processes == 1 else f" on {processes} processes, each"
     typer.echo(
         f"{what} of {variant.id}, {settings.batch_size} pictures of {sizes} a step{shared} in "
-        f"{bytes_text(room.ram)}{card}{here}\n"
+        f"{bytes_text(limit.ram)}{card}{here}\n"
     )
     table = Table(box=None, pad_edge=False)
     for heading in ("", "on", "options"):
@@ -108,7 +108,7 @@ def _show(
     for one in estimates:
         vram = [] if not card else ["" if one.vram is None else bytes_text(one.vram)]
         table.add_row(
-            one.lacks or "fits", one.way.device, _options(one), bytes_text(one.preparing),
+            one.lacks or "fits", one.placement.device, _options(one), bytes_text(one.preparing),
             bytes_text(one.training.total), *vram, bytes_text(one.ram), _seconds(one.step_s),
             style="dim" if one.lacks else "",
         )  # fmt: skip
@@ -132,29 +132,29 @@ def _seconds(seconds: float | None) -> str:
 def _report(
     found: "Variant | Source",
     variant: Variant,
-    room: "Room",
+    limit: "MemoryLimit",
     processes: int,
     estimates: "Sequence[TrainingEstimate]",
 ) -> dict[str, Any]:
     """The `--json` object: bytes and seconds."""
     from flux1.training.finetune.plan import kept_bytes, preview_bytes
 
-    settings = estimates[0].way.settings
+    settings = estimates[0].placement.settings
     picture, caption = kept_bytes(variant, settings)
     return {
         "model": variant.id,
         "files": not isinstance(found, Variant),
         "processes": processes,
-        "ram": room.ram,
-        "vram": room.vram,
+        "ram": limit.ram,
+        "vram": limit.vram,
         "preview": preview_bytes(variant, settings),
         "checkpoint": estimates[0].checkpoint,
         "cached": {"picture": picture, "caption": caption},
         "ways": [
             {
-                "device": one.way.device,
-                "gradient_checkpointing": one.way.recompute,
-                "settings": asdict(one.way.settings),
+                "device": one.placement.device,
+                "gradient_checkpointing": one.placement.recompute,
+                "settings": asdict(one.placement.settings),
                 "preparing": one.preparing, "loading": one.loading,
                 "training": asdict(one.training), "ram": one.ram, "vram": one.vram,
                 "step_s": one.step_s, "lacks": one.lacks,

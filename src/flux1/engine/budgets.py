@@ -37,12 +37,12 @@ class Budget:
         self._taken = 0
 
     def most(self) -> int:
-        """What one stage may take on a device that nobody else uses."""
+        """The bytes that one stage may take on a device that nobody else uses."""
         memory = self._read()
         return sys.maxsize if memory is None else int(SHARE * (memory.total - self._held))
 
     def now(self) -> int:
-        """What may be taken at this moment, beside the stages that run."""
+        """The bytes that may be taken at this moment, beside the stages that run."""
         memory = self._read()
         return sys.maxsize if memory is None else int(SHARE * memory.free)
 
@@ -105,14 +105,14 @@ class Budgets:
             raise OverloadedError(f"{wish}, {_shown(free)} are free at the moment", RETRY_S)
 
     def free(self) -> int | None:
-        """What could be taken now (of the fullest device), None if it cannot be known."""
+        """The bytes that could be taken now (of the fullest device), None if it cannot be known."""
         found = [self._read(device) for device in self._devices]
         return min((memory.free for memory in found if memory is not None), default=None)
 
     @contextmanager
     def call(self, model: str, rows: int, row_tokens: int, most_tokens: int) -> Iterator[int]:
-        """Room for evaluating so many rows. Gives the tokens that may share a call: `most_tokens`
-        or, where memory is short, fewer, but one row's at least."""
+        """Wait for the memory that evaluating so many rows takes. Gives the tokens that may share a
+        call: `most_tokens` or, where memory is short, fewer, but one row's at least."""
         networks = self._networks[model]
         budget = self._budget(networks)
         row = call_bytes(networks.variant.transformer, networks.dtype, row_tokens)
@@ -123,7 +123,7 @@ class Budgets:
 
     @contextmanager
     def decode(self, request: ImageRequest) -> Iterator[None]:
-        """Room for decoding one picture of a request."""
+        """Wait for the memory that decoding one picture of a request takes."""
         networks = self._networks[request.model]
         pixels = request.width * request.height
         size = decode_bytes(networks.variant.autoencoder, networks.dtype, pixels)

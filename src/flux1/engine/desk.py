@@ -56,7 +56,7 @@ class _Ticket:
 
 @dataclass
 class Tally:
-    """What was measured since the start."""
+    """Everything measured since the start."""
 
     last_batch: int = 0
     last_call_s: float = 0.0

@@ -111,7 +111,7 @@ class Engine:
         self._worker.join()
 
     def _turns(self, order: Order) -> list[Picture]:
-        """What each picture of an order costs."""
+        """The cost of each picture of an order."""
         request = order.request
         if request.model not in self._pipelines:
             known = ", ".join(self._pipelines)

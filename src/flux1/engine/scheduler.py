@@ -61,14 +61,14 @@ class Picture:
 
     @property
     def share(self) -> float:
-        """What the work left will add to its owner's account."""
+        """The amount that the work left will add to its owner's account."""
         return self.work / self.weight
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What the policy cannot know by itself: the time, and for each model the measured seconds of
-    one token-evaluation (none before the first measure: nothing is predicted then)."""
+    """All that the policy cannot know by itself: the time, and for each model the measured seconds
+    of one token-evaluation (none before the first measure: nothing is predicted then)."""
 
     now: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict)

@@ -252,12 +252,13 @@ def preview_steps(steps: int, previews: int) -> list[int]:
 
 
 def _emptied(queue: "SimpleQueue[T]") -> list[T]:
-    """What is in a queue now, which only this thread takes from."""
+    """Everything in a queue now, which only this thread takes from."""
     return [queue.get() for _ in range(queue.qsize())]
 
 
 def _tried(action: Callable[[], T]) -> T | EngineError:
-    """What it gives, or why it does not. The error keeps no traceback, and so no tensors."""
+    """The action's result, or why there is none. The error keeps no traceback, and so no
+    tensors."""
     try:
         return action()
     except Exception as failure:

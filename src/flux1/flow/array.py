@@ -1,5 +1,5 @@
-"""What the mathematics is done on: torch's tensors in one pipeline, numpy's arrays in the other.
-Nothing here imports torch before it is needed."""
+"""The numbers that the mathematics is done on: torch's tensors in one pipeline, numpy's arrays in
+the other. Nothing here imports torch before it is needed."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable

@@ -1,4 +1,5 @@
-"""What a LoRA does to a layer: the forms that a change can have, and where in the layer it goes."""
+"""The changes that a LoRA makes to a layer: the forms that a change can have, and where in the
+layer it goes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -88,7 +89,7 @@ Change = LowRank | Kronecker | Hadamard | Full
 
 @dataclass(frozen=True)
 class LinearDelta:
-    """What a LoRA does to the rows `start` to `stop` of a linear layer, at scale 1.
+    """The change of a LoRA to the rows `start` to `stop` of a linear layer, at scale 1.
 
     `swapped`: the two halves of the change's rows stand in the other order (diffusers' norm_out).
     `magnitude` makes it a DoRA: the changed rows (n_out x 1) or columns (1 x n_in) get that length.
@@ -109,7 +110,7 @@ class LinearDelta:
     def output(
         self, x: Float[Tensor, "... n_in"], plain: Float[Tensor, "... all"], layer: nn.Module
     ) -> Float[Tensor, "... n_out"]:
-        """What to add to these rows' output, where `plain` is the layer's own."""
+        """The change of these rows' output, where `plain` is the layer's own."""
         if self.change is None:
             assert self.bias is not None  # a change of nothing is not made
             return self.bias.expand(*x.shape[:-1], -1)
@@ -117,7 +118,7 @@ class LinearDelta:
         return out if self.bias is None else out + self.bias
 
     def weight(self, weight: Float[Tensor, "all n_in"]) -> Float[Tensor, "n_out n"] | None:
-        """What to add to these rows of an fp32 weight; None if only the bias changes."""
+        """The change of these rows of an fp32 weight; None if only the bias changes."""
         if self.change is None:
             return None
         change = self._turned(self.change.dense(), 0)
@@ -176,8 +177,8 @@ class WithGain(LinearDelta):
 
 @dataclass(frozen=True)
 class NormDelta:
-    """What a LoRA does to the scale of a QK norm: add a vector, or put one in its place, which then
-    counts in full whatever the LoRA's scale (BFL's control LoRAs)."""
+    """The change of a LoRA to the scale of a QK norm: add a vector, or put one in its place, which
+    then counts in full whatever the LoRA's scale (BFL's control LoRAs)."""
 
     reads_plain: ClassVar[bool] = True
     wide: ClassVar[bool] = False
@@ -192,7 +193,7 @@ class NormDelta:
     def output(
         self, x: Float[Tensor, "... dim"], plain: Float[Tensor, "... dim"], layer: nn.Module
     ) -> Float[Tensor, "... dim"]:
-        """What to add to the norm's output, where `plain` is its own."""
+        """The change of the norm's output, where `plain` is its own."""
         return unit_rms(x) * self.vector - (plain if self.replaces else 0)
 
     def placed(self, layer: nn.Module, device: torch.device, dtype: torch.dtype) -> "NormDelta":

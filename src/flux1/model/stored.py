@@ -26,7 +26,7 @@ class Matrix(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """What it takes in memory between calls."""
+        """The bytes that it takes in memory between calls."""
         ...
 
     def times(

@@ -47,7 +47,7 @@ Window = tuple[slice, slice]
 def _tiles(
     height: int, width: int, tile: int, reach: int
 ) -> Iterator[tuple[Window, Window, Window]]:
-    """Of each tile: its own pixels, those that are shown to the network, and where in these its own
+    """Each tile: its own pixels, those that are shown to the network, and where in these its own
     are."""
     for top, left in product(range(0, height, tile), range(0, width, tile)):
         sides = [_side(top, height, tile, reach), _side(left, width, tile, reach)]

@@ -14,7 +14,7 @@ from flux1.presets import Preset
 
 
 class ModulationInputs(TypedDict):
-    """What the modulation of a call depends on."""
+    """The inputs that the modulation of a call depends on."""
 
     t: Float[Tensor, " b"]
     pooled: Float[Tensor, "b p"]

@@ -9,9 +9,9 @@ from torch import Tensor
 from flux1.errors import Flux1Error
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import unpack
+from flux1.pipeline.exact_tiling import decode_tiled
 from flux1.pipeline.memory import explain_out_of_memory
 from flux1.pipeline.rounding import dtype_of
-from flux1.pipeline.strips import decode_in_strips
 from flux1.presets import OWN, Preset
 
 
@@ -32,7 +32,7 @@ def decode(
     latents = unpack(tokens[None].to(weight.device, weight.dtype), rows, columns)
     with explain_out_of_memory("decoding the picture"):
         whole = autoencoder.decode
-        pixels = (decode_in_strips(autoencoder, latents) if exact_tiling else whole(latents))[0]
+        pixels = (decode_tiled(autoencoder, latents) if exact_tiling else whole(latents))[0]
     if not torch.isfinite(pixels).all():
         raise Flux1Error(
             "the autoencoder returned values that are not finite; use dtype float32, or other files"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a prompt became: token states for the sequence, one vector for the modulation.
+    """A prompt, encoded: token states for the sequence, one vector for the modulation.
 
     `dropped` is the end of the prompt that did not fit into the encoder's length, '' if all did.
     """

@@ -9,12 +9,13 @@ are bounds that are near: measured on a CPU, a call takes 0.9 to 1 of what is sa
 import torch
 
 from flux1.model.config import AutoencoderConfig, T5Config, TransformerConfig
-from flux1.pipeline.strips import strip_rows
+from flux1.pipeline.exact_tiling import strip_rows
 from flux1.variants import Variant
 
 
 def encode_bytes(config: T5Config, dtype: torch.dtype, tokens: int) -> int:
-    """Of encoding one prompt of so many tokens by T5; other text networks are small beside it.
+    """Bytes of encoding one prompt of so many tokens by T5; other text networks are small beside
+    it.
 
     All layers share one bias for each head and pair of tokens. Beside it there is, in the
     attention, a copy of it and about 8 numbers for each of a token's channels, or, in the
@@ -31,7 +32,7 @@ def encode_bytes(config: T5Config, dtype: torch.dtype, tokens: int) -> int:
 
 
 def call_bytes(config: TransformerConfig, dtype: torch.dtype, tokens: int) -> int:
-    """Of one transformer call with `tokens` image and text tokens in all of its rows.
+    """Bytes of one transformer call with `tokens` image and text tokens in all of its rows.
 
     The fullest moment is the end of a single-stream block. For each token of width d, with an MLP
     of width m, it holds the block's input (d), its first projection (3d + m, alive as long as the
@@ -50,14 +51,14 @@ def call_bytes(config: TransformerConfig, dtype: torch.dtype, tokens: int) -> in
 
 
 def modulation_numbers(config: TransformerConfig) -> int:
-    """That one evaluation's modulation is, where it is computed beforehand: shift, scale and gate
-    of four branches in a double-stream block and one in a single-stream block, shift and scale of
-    the last layer. FLUX.1: 1.06 million."""
+    """The count of numbers in one evaluation's modulation, computed beforehand: shift, scale and
+    gate of four branches in a double-stream block and one in a single-stream block, shift and scale
+    of the last layer. FLUX.1: 1.06 million."""
     return config.hidden_size * (12 * config.depth + 3 * config.depth_single_blocks + 2)
 
 
 def decode_bytes(config: AutoencoderConfig, dtype: torch.dtype, pixels: int) -> int:
-    """Of decoding one picture of `pixels` (height x width).
+    """Bytes of decoding one picture of `pixels` (height x width).
 
     A level of width c, with b channels coming in, holds its input (b) to its end. Inside its later
     residual blocks there are also the block's input, its first half, that activated, and the
@@ -81,8 +82,8 @@ def decode_bytes(config: AutoencoderConfig, dtype: torch.dtype, pixels: int) -> 
     return round(pixels * numbers * dtype.itemsize)
 
 
-def strips_bytes(config: AutoencoderConfig, dtype: torch.dtype, height: int, width: int) -> int:
-    """Of decoding one picture of that size by strips (pipeline/strips.py).
+def tiled_bytes(config: AutoencoderConfig, dtype: torch.dtype, height: int, width: int) -> int:
+    """Bytes of decoding one picture of that size by exact tiling (pipeline/exact_tiling.py).
 
     The first block of a level holds what the level before it ended with (b channels at a quarter of
     the positions), and two maps of its own c channels. A strip of b channels, with the rows that it

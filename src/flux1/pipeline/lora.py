@@ -60,7 +60,7 @@ class Loras:
 
     @property
     def file_bytes(self) -> int:
-        """What the files of the loaded ones take on disk."""
+        """The bytes that the files of the loaded LoRAs take on disk."""
         return sum(loaded.size for loaded in self._loaded.values())
 
     def attach(self, transformer: Transformer) -> None:
@@ -121,7 +121,8 @@ class Loras:
         self._drawn[job] = {use.name for use in uses}
 
     def taken(self, uses: Sequence[LoraUse]) -> tuple[tuple[Lora, float], ...]:
-        """What a picture takes; at scale 0 nothing, so that it is the picture without, bit for bit.
+        """The LoRAs that a picture takes; none at scale 0, so that it is the picture without it,
+        bit for bit.
 
         RequestError if one is not loaded.
         """
@@ -138,7 +139,8 @@ class Loras:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """What tells that a file was written again; (0, 0) if there is none."""
+    """The time of a file's last change, and its size: another pair means that it was written again.
+    (0, 0) if there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -21,7 +21,8 @@ ROWS_AHEAD = 64
 
 
 class ModulationCache:
-    """What modulates a transformer in the next evaluations of jobs. It is gone with the jobs."""
+    """The numbers that modulate a transformer in the next evaluations of jobs, gone with the
+    jobs."""
 
     def __init__(self, transformer: Transformer) -> None:
         self._transformer = transformer
@@ -78,5 +79,5 @@ def modulation_cache(transformer: Transformer) -> ModulationCache:
 
 
 def _key(row: Row) -> Hashable:
-    """What the modulation depends on: rows of one key share it."""
+    """All that the modulation depends on: rows of one key share it."""
     return row.t, row.guidance, id(row.conditioning), row.loras, row.preset

@@ -38,7 +38,7 @@ from flux1.weights.sources import Source
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a call returns: pictures, the seed that draws each alone, and what was asked.
+    """The answer to a call: pictures, the seed that draws each alone, and what was asked.
 
     `dropped` is what the text encoder had no room for: the end of the prompt (and of the negative
     prompt), '' if it read all. `notes` is what else a person should know, a line each:
@@ -126,7 +126,7 @@ class FluxPipeline:
 
     @property
     def origin(self) -> Origin:
-        """What a picture's recipe says of the networks."""
+        """The weights, device and number format that a picture's recipe names."""
         return self.networks.origin
 
     def __call__(
@@ -182,7 +182,8 @@ class FluxPipeline:
         )
 
     def dropped(self, request: ImageRequest) -> str:
-        """What of a request's words the text encoder has no room for, '' if it reads all."""
+        """The end of a request's words that the text encoder has no room for, '' if it reads
+        all."""
         return " ".join(filter(None, (text.dropped for text in self.conditions(request).values())))
 
     @cached_property

@@ -1,5 +1,5 @@
-"""Which ways of drawing fit into given memory, and about how long each takes. Pure arithmetic: no
-network is loaded, nothing allocated.
+"""Placements of a model's networks that fit into given memory, and about how long each draws. Pure
+arithmetic: no network is loaded, nothing allocated.
 
 Memory is added up: what the process takes before there are weights, the weights of the networks
 that are there at once, what passes through while one is loaded or used, and what computing holds
@@ -17,26 +17,26 @@ import torch
 
 from flux1.errors import Flux1Error
 from flux1.pipeline.advance import TOKENS_PER_CALL
+from flux1.pipeline.device_speed import DeviceSpeed
 from flux1.pipeline.footprint import (
     call_bytes,
     decode_bytes,
     encode_bytes,
     modulation_numbers,
-    strips_bytes,
+    tiled_bytes,
 )
-from flux1.pipeline.ledger import Ledger, Weights, call_flops, decode_flops, encode_flops
 from flux1.pipeline.memory import bytes_text
+from flux1.pipeline.memory_limit import MemoryLimit
+from flux1.pipeline.model_cost import ModelCost, Weights, call_flops, decode_flops, encode_flops
 from flux1.pipeline.modulation_cache import ROWS_AHEAD
-from flux1.pipeline.rates import Rates
-from flux1.pipeline.room import Room
 from flux1.request import ImageRequest
 from flux1.variants import Variant
 from flux1.weights.numbers.keep import Keep
 from flux1.weights.numbers.quantize import Quantization
 
 Device = Literal["cpu", "cuda"]
-Stages = Literal["together", "text first", "one by one"]
-STAGES: tuple[Stages, ...] = ("together", "text first", "one by one")
+Offload = Literal["none", "text encoders", "all"]
+OFFLOADS: tuple[Offload, ...] = ("none", "text encoders", "all")
 Lacking = Literal["", "ram", "vram"]
 
 # What no formula counts, in bytes: a weight that is being decoded, some rows at a time; on a card,
@@ -44,18 +44,18 @@ Lacking = Literal["", "ram", "vram"]
 PIECES: dict[Device, int] = {"cpu": 100_000_000, "cuda": 500_000_000}
 CARD, HOST_OF_CARD = 600_000_000, 1_000_000_000
 FRAGMENTS = 1.1  # what an allocator takes, for what it hands out
-STRIPS_WORK = 1.35  # of a decode by strips, in whole ones
+TILING_WORK = 1.35  # of an exactly tiled decode, in whole ones
 ALIKE = 1.05  # times of a smaller ratio are taken for equal: the simpler way is preferred
-TYPICAL: dict[Device, Rates] = {  # what orders the ways where no rate is known
-    "cpu": Rates(flops=3e11, unpacked=2e9, disk=1e9),
-    "cuda": Rates(flops=1e14, unpacked=1e11, disk=2e9),
+TYPICAL: dict[Device, DeviceSpeed] = {  # what orders the ways where no rate is known
+    "cpu": DeviceSpeed(flops=3e11, unpacked=2e9, disk=1e9),
+    "cuda": DeviceSpeed(flops=1e14, unpacked=1e11, disk=2e9),
 }
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is drawn: at each of `evaluations` points of the path, `rows` of so many tokens. `loras`
-    are the bytes of LoRA files that stay beside the networks."""
+class Workload:
+    """The work to be done: at each of `evaluations` points of the path, `rows` of so many tokens.
+    `loras` are the bytes of LoRA files that stay beside the networks."""
 
     width: int
     height: int
@@ -69,8 +69,9 @@ class Work:
     loras: int = 0
 
     @classmethod
-    def of(cls, variant: Variant, requests: Sequence[ImageRequest]) -> "Work":
-        """Of requests that are drawn together: the largest size and the longest path count."""
+    def of(cls, variant: Variant, requests: Sequence[ImageRequest]) -> "Workload":
+        """The work of requests that are drawn together; the largest size and the longest path
+        count."""
         largest = max(requests, key=lambda r: r.width * r.height)
         text = max(variant.tokens(request).text for request in requests)
         return cls(
@@ -87,11 +88,12 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to draw. `keep` and `quantize` are the transformer's, `keep_text` the text encoders'.
+class Placement:
+    """Where a model's networks lie, and how. `keep` and `quantize` are the transformer's,
+    `keep_text` the text encoders'.
 
-    `stages`: which networks are in memory at once: all; all but the text encoders, which leave
-    before the others come; or one.
+    `offload`: which networks leave memory for others: none; the text encoders, before the others
+    come; or all, so that there is one at a time.
     """
 
     device: Device
@@ -99,19 +101,19 @@ class Way:
     keep: Keep
     keep_text: Keep
     quantize: Quantization | None
-    stages: Stages
-    in_strips: bool
+    offload: Offload
+    exact_tiling: bool
     tokens_per_call: int
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a way would take: bytes at the fullest moment, of the process' memory and of a card's;
-    seconds of a step, and of all with loading, None where a rate is not known. `lacks` names the
-    memory that is too little, '' if it fits. The ways are ordered by `cost`: seconds that drawing
-    takes once everything was read."""
+    """The estimate of a placement: bytes at the fullest moment, of the process' memory and of a
+    card's; seconds of a step, and of all with loading, None where a rate is not known. `lacks`
+    names the memory that is too little, '' if it fits. Placements are ordered by `cost`: seconds
+    that drawing takes once everything was read."""
 
-    way: Way
+    placement: Placement
     ram: int
     vram: int | None
     step_s: float | None
@@ -121,32 +123,34 @@ class Estimate:
 
 
 def plan(
-    ledger: Ledger,
-    work: Work,
-    room: Room,
+    costs: ModelCost,
+    workload: Workload,
+    limit: MemoryLimit,
     dtypes: Mapping[Device, torch.dtype],
-    rates: Mapping[tuple[Device, Quantization | None], Rates] | None = None,
+    speeds: Mapping[tuple[Device, Quantization | None], DeviceSpeed] | None = None,
     quantizations: Sequence[Quantization | None] = (None,),
 ) -> list[Estimate]:
-    """One way for each device (of the dtype that it computes in), quantisation, and way to keep the
-    transformer: the fastest that fits, or else the one that comes nearest.
+    """One placement for each device (of the dtype that it computes in), quantisation, and way to
+    keep the transformer: the fastest that fits, or else the one that comes nearest.
 
-    Those that fit come first, the fastest first of all; of ways that take as long, the simplest.
+    Those that fit come first, the fastest first of all; of those that take as long, the simplest.
     """
     found = []
-    for device, keep, quantize in product(dtypes, ledger.keeps, quantizations):
+    for device, keep, quantize in product(dtypes, costs.keeps, quantizations):
         if quantize is not None and keep != "plain":
             continue  # what stays as its file has it is quantised there
-        if keep == "packed" and ledger.transformer.stored >= dtypes[device].itemsize:
+        if keep == "packed" and costs.transformer.stored >= dtypes[device].itemsize:
             continue  # as large as plain, or larger
-        known = (rates or {}).get((device, quantize), Rates())
+        known = (speeds or {}).get((device, quantize), DeviceSpeed())
         estimates = [
             _estimate(
-                ledger, work, room, known,
-                Way(device, dtypes[device], keep, keep_text, quantize, stages, in_strips, tokens),
+                costs, workload, limit, known,
+                Placement(
+                    device, dtypes[device], keep, keep_text, quantize, offload, exact_tiling, tokens
+                ),
             )
-            for tokens, keep_text, stages, in_strips in product(
-                _calls(work), ledger.text_keeps, STAGES, (False, True)
+            for tokens, keep_text, offload, exact_tiling in product(
+                _calls(workload), costs.text_keeps, OFFLOADS, (False, True)
             )  # the simplest first
         ]  # fmt: skip
         fitting = [one for one in estimates if not one.lacks]
@@ -154,96 +158,102 @@ def plan(
         found.append(
             next(one for one in fitting if one.cost <= ALIKE * fastest)
             if fitting
-            else min(estimates, key=lambda one: _excess(one, room))
+            else min(estimates, key=lambda one: _excess(one, limit))
         )
     return sorted(found, key=lambda one: (bool(one.lacks), one.cost))
 
 
-def enough(estimates: Sequence[Estimate], room: Room) -> Room:
-    """The nearest room in which one of these ways would do, none of which fits."""
-    nearest = min(estimates, key=lambda one: _excess(one, room))
-    ram = room.ram if nearest.ram <= room.ram else _rounded(nearest.ram)
-    if room.vram is None or nearest.vram is None or nearest.vram <= room.vram:
-        return replace(room, ram=ram)
-    return replace(room, ram=ram, vram=_rounded(nearest.vram))
+def enough(estimates: Sequence[Estimate], limit: MemoryLimit) -> MemoryLimit:
+    """The nearest limit within which one of these placements would do, none of which fits."""
+    nearest = min(estimates, key=lambda one: _excess(one, limit))
+    ram = limit.ram if nearest.ram <= limit.ram else _rounded(nearest.ram)
+    if limit.vram is None or nearest.vram is None or nearest.vram <= limit.vram:
+        return replace(limit, ram=ram)
+    return replace(limit, ram=ram, vram=_rounded(nearest.vram))
 
 
 def too_little(
-    variant: Variant, work: Work, room: Room, estimates: Sequence[Estimate]
+    variant: Variant, workload: Workload, limit: MemoryLimit, estimates: Sequence[Estimate]
 ) -> Flux1Error:
-    """What to say where none of these ways fits: the least that would do."""
-    wanted = enough(estimates, room)
-    of_card = wanted.vram is not None and room.vram is not None and wanted.vram > room.vram
-    had, least = (room.vram, wanted.vram) if of_card else (room.ram, wanted.ram)
+    """The error where none of these placements fits: it names the least that would do."""
+    wanted = enough(estimates, limit)
+    of_card = wanted.vram is not None and limit.vram is not None and wanted.vram > limit.vram
+    had, least = (limit.vram, wanted.vram) if of_card else (limit.ram, wanted.ram)
     assert had is not None
     assert least is not None
     return Flux1Error(
         f"memory: {bytes_text(had)} of {'graphics memory' if of_card else 'memory'} is too little "
-        f"for {variant.id} at {work.width}x{work.height}; the least that does is "
+        f"for {variant.id} at {workload.width}x{workload.height}; the least that does is "
         f"{bytes_text(least)}"
     )
 
 
-def _estimate(ledger: Ledger, work: Work, room: Room, rates: Rates, way: Way) -> Estimate:
-    there = _fullest(ledger, work, way)
+def _estimate(
+    costs: ModelCost,
+    workload: Workload,
+    limit: MemoryLimit,
+    speeds: DeviceSpeed,
+    placement: Placement,
+) -> Estimate:
+    there = _fullest(costs, workload, placement)
     lacks: Lacking = ""
-    if way.device == "cpu":
-        ram, vram = room.process + there, None
+    if placement.device == "cpu":
+        ram, vram = limit.process + there, None
     else:
-        passing = max(one.passing(way.keep) for one in (ledger.transformer, *ledger.text))
-        ram, vram = room.process + HOST_OF_CARD + 2 * passing, CARD + there
-        if vram > (room.vram or 0):
+        passing = max(one.passing(placement.keep) for one in (costs.transformer, *costs.text))
+        ram, vram = limit.process + HOST_OF_CARD + 2 * passing, CARD + there
+        if vram > (limit.vram or 0):
             lacks = "vram"
-    if ram > room.ram:
+    if ram > limit.ram:
         lacks = "ram"
-    cached = ledger.transformer.file_bytes <= room.ram - ram
-    typical = TYPICAL[way.device]
-    guessed = Rates(
-        rates.flops or typical.flops,
-        rates.unpacked or typical.unpacked,
-        rates.disk or typical.disk,
+    cached = costs.transformer.file_bytes <= limit.ram - ram
+    typical = TYPICAL[placement.device]
+    guessed = DeviceSpeed(
+        speeds.flops or typical.flops,
+        speeds.unpacked or typical.unpacked,
+        speeds.disk or typical.disk,
     )
-    step_s, total_s, _ = _seconds(ledger, work, way, rates, cached)
-    *_, cost = _seconds(ledger, work, way, guessed, cached)
+    step_s, total_s, _ = _seconds(costs, workload, placement, speeds, cached)
+    *_, cost = _seconds(costs, workload, placement, guessed, cached)
     assert cost is not None  # every rate is known
-    return Estimate(way, ram, vram, step_s, total_s, cost, lacks)
+    return Estimate(placement, ram, vram, step_s, total_s, cost, lacks)
 
 
-def _fullest(ledger: Ledger, work: Work, way: Way) -> int:
+def _fullest(costs: ModelCost, workload: Workload, placement: Placement) -> int:
     """Bytes at the fullest moment, where the networks are."""
-    dtype, quantized, variant = way.dtype, way.quantize is not None, ledger.variant
-    pixels, pieces = work.width * work.height, PIECES[way.device]
-    text = sum(one.held(way.keep_text, dtype, quantized) for one in ledger.text)
-    transformer = ledger.transformer.held(way.keep, dtype, quantized)
-    autoencoder = ledger.autoencoder.held("plain", dtype, quantized=False)
+    dtype, quantized, variant = placement.dtype, placement.quantize is not None, costs.variant
+    pixels, pieces = workload.width * workload.height, PIECES[placement.device]
+    text = sum(one.held(placement.keep_text, dtype, quantized) for one in costs.text)
+    transformer = costs.transformer.held(placement.keep, dtype, quantized)
+    autoencoder = costs.autoencoder.held("plain", dtype, quantized=False)
     others = transformer + autoencoder
 
     encoding = 0
     if variant.text.t5 is not None:
-        encoding = encode_bytes(variant.text.t5, dtype, work.text_tokens)
-    calling = call_bytes(variant.transformer, dtype, way.tokens_per_call)
-    if way.keep != "plain" or quantized:  # two copies while it is computed, one from then on
-        ahead = min(ROWS_AHEAD, work.rows * work.evaluations) * dtype.itemsize
+        encoding = encode_bytes(variant.text.t5, dtype, workload.text_tokens)
+    calling = call_bytes(variant.transformer, dtype, placement.tokens_per_call)
+    if placement.keep != "plain" or quantized:  # two copies while it is computed, one from then on
+        ahead = min(ROWS_AHEAD, workload.rows * workload.evaluations) * dtype.itemsize
         calling += 2 * ahead * modulation_numbers(variant.transformer)
     decoding = decode_bytes(variant.autoencoder, dtype, pixels)
-    if way.in_strips:
-        decoding = strips_bytes(variant.autoencoder, dtype, work.height, work.width)
-    in_text = _busy(ledger.text, way.keep_text, encoding, pieces)
-    in_transformer = _busy([ledger.transformer], way.keep, calling, pieces)
-    in_autoencoder = _busy([ledger.autoencoder], "plain", decoding, 0)
+    if placement.exact_tiling:
+        decoding = tiled_bytes(variant.autoencoder, dtype, workload.height, workload.width)
+    in_text = _busy(costs.text, placement.keep_text, encoding, pieces)
+    in_transformer = _busy([costs.transformer], placement.keep, calling, pieces)
+    in_autoencoder = _busy([costs.autoencoder], "plain", decoding, 0)
 
-    if way.stages == "together":
+    if placement.offload == "none":
         most = text + others + max(in_text, in_transformer, in_autoencoder)
-    elif way.stages == "text first":
+    elif placement.offload == "text encoders":
         most = max(text + in_text, others + max(in_transformer, in_autoencoder))
     else:
         most = max(text + in_text, transformer + in_transformer, autoencoder + in_autoencoder)
-    loras = work.loras * max(1, dtype.itemsize // 2)  # in their files, most often in 16 bits
+    loras = workload.loras * max(1, dtype.itemsize // 2)  # in their files, most often in 16 bits
     return most + loras
 
 
 def _busy(networks: Sequence[Weights], keep: Keep, computing: int, pieces: int) -> int:
-    """What comes on top of the weights while networks are loaded, or used."""
+    """Bytes on top of the weights while networks are loaded, or used."""
     passing = max(one.passing(keep) for one in networks)
     used = round(FRAGMENTS * computing)
     if keep == "plain":
@@ -253,12 +263,13 @@ def _busy(networks: Sequence[Weights], keep: Keep, computing: int, pieces: int) 
 
 
 def _seconds(
-    ledger: Ledger, work: Work, way: Way, rates: Rates, cached: bool
+    costs: ModelCost, workload: Workload, placement: Placement, speeds: DeviceSpeed, cached: bool
 ) -> tuple[float | None, float | None, float | None]:
-    """Of a step; of all, the first time; of all, when everything was read once before. A file that
-    is `cached` is read from the disk only once."""
+    """Seconds of a step; of all, the first time; of all, when everything was read once before. A
+    file that is `cached` is read from the disk only once."""
     flops, unpacked, disk = (
-        math.nan if rate is None else rate for rate in (rates.flops, rates.unpacked, rates.disk)
+        math.nan if speed is None else speed
+        for speed in (speeds.flops, speeds.unpacked, speeds.disk)
     )
 
     def read(size: int) -> float:
@@ -266,50 +277,50 @@ def _seconds(
 
     def use(weights: Weights, keep: Keep, computing: int, again: bool) -> float:
         seconds = computing / flops
-        if keep != "plain" and weights.stored != way.dtype.itemsize:
+        if keep != "plain" and weights.stored != placement.dtype.itemsize:
             seconds += weights.used / unpacked
         if keep != "mapped" or (again and cached):
             return seconds
         return _longer(seconds, read(round(weights.used * weights.stored)))
 
-    variant = ledger.variant
-    encoding = encode_flops(variant.text, work.text_tokens) // len(ledger.text)
-    at_once = way.tokens_per_call // work.row_tokens
-    calls = math.ceil(work.rows / at_once)
-    calling = min(work.rows, at_once) * call_flops(variant.transformer, work.row_tokens)
-    decoding = decode_flops(variant.autoencoder, work.width * work.height) / flops
+    variant = costs.variant
+    encoding = encode_flops(variant.text, workload.text_tokens) // len(costs.text)
+    at_once = placement.tokens_per_call // workload.row_tokens
+    calls = math.ceil(workload.rows / at_once)
+    calling = min(workload.rows, at_once) * call_flops(variant.transformer, workload.row_tokens)
+    decoding = decode_flops(variant.autoencoder, workload.width * workload.height) / flops
 
     def drawing(again: bool) -> float:
-        encode = sum(use(one, way.keep_text, encoding, again) for one in ledger.text)
-        first = calls * use(ledger.transformer, way.keep, calling, again)
-        later = calls * use(ledger.transformer, way.keep, calling, again=True)
-        decode = work.pictures * decoding * (STRIPS_WORK if way.in_strips else 1)
-        return work.prompts * encode + first + (work.evaluations - 1) * later + decode
+        encode = sum(use(one, placement.keep_text, encoding, again) for one in costs.text)
+        first = calls * use(costs.transformer, placement.keep, calling, again)
+        later = calls * use(costs.transformer, placement.keep, calling, again=True)
+        decode = workload.pictures * decoding * (TILING_WORK if placement.exact_tiling else 1)
+        return workload.prompts * encode + first + (workload.evaluations - 1) * later + decode
 
-    load = read(ledger.autoencoder.file_bytes)
-    if way.keep_text != "mapped":
-        load += sum(read(one.file_bytes) for one in ledger.text)
-    if way.keep != "mapped":
-        load += read(ledger.transformer.file_bytes)
-    step = calls * use(ledger.transformer, way.keep, calling, again=True)
+    load = read(costs.autoencoder.file_bytes)
+    if placement.keep_text != "mapped":
+        load += sum(read(one.file_bytes) for one in costs.text)
+    if placement.keep != "mapped":
+        load += read(costs.transformer.file_bytes)
+    step = calls * use(costs.transformer, placement.keep, calling, again=True)
     return (
-        _known(step * work.evaluations / work.steps),
+        _known(step * workload.evaluations / workload.steps),
         _known(load + drawing(again=False)),
         _known(drawing(again=True)),
     )
 
 
-def _calls(work: Work) -> list[int]:
+def _calls(workload: Workload) -> list[int]:
     """Tokens that may share a call: of all rows, if that is not too many, halved down to one."""
-    rows = max(1, min(work.rows, TOKENS_PER_CALL // work.row_tokens))
-    return [(rows >> half) * work.row_tokens for half in range(rows.bit_length())]
+    rows = max(1, min(workload.rows, TOKENS_PER_CALL // workload.row_tokens))
+    return [(rows >> half) * workload.row_tokens for half in range(rows.bit_length())]
 
 
-def _excess(estimate: Estimate, room: Room) -> tuple[int, int]:
-    """By how much a way does not fit; of ways that fit alike, the least."""
-    over = max(0, estimate.ram - room.ram)
+def _excess(estimate: Estimate, limit: MemoryLimit) -> tuple[int, int]:
+    """The bytes by which a placement does not fit; of those that fit alike, the least."""
+    over = max(0, estimate.ram - limit.ram)
     if estimate.vram is not None:
-        over += max(0, estimate.vram - (room.vram or 0))
+        over += max(0, estimate.vram - (limit.vram or 0))
     return over, estimate.ram + (estimate.vram or 0)
 
 

@@ -15,13 +15,13 @@ from flux1.errors import Flux1Error, RequestError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.transformer import Transformer
 from flux1.pipeline.encode import FluxWords, SentenceWords, TextEncoder, text_encoder
-from flux1.pipeline.ledger import ledger_of
 from flux1.pipeline.loaded import origin_of
 from flux1.pipeline.lora import Loras
 from flux1.pipeline.memory import give_back
+from flux1.pipeline.memory_limit import limit_within
+from flux1.pipeline.model_cost import model_cost
 from flux1.pipeline.modulation_cache import ROWS_AHEAD
-from flux1.pipeline.plan import Device, Estimate, Stages, Way, Work, plan, too_little
-from flux1.pipeline.room import room_within
+from flux1.pipeline.plan import Device, Estimate, Offload, Placement, Workload, plan, too_little
 from flux1.request import ImageRequest, Origin, make_request
 from flux1.weights.files.disk import unreadable
 from flux1.weights.load import load_text, source_autoencoder, source_transformer
@@ -33,14 +33,14 @@ from flux1.weights.sources import Source
 T = TypeVar("T")
 Name = Literal["text", "transformer", "autoencoder"]
 NAMES: tuple[Name, ...] = ("text", "transformer", "autoencoder")
-LEAVING: dict[Stages, dict[Name, tuple[Name, ...]]] = {  # who goes before one comes
-    "together": {"text": (), "transformer": (), "autoencoder": ()},
-    "text first": {
+LEAVING: dict[Offload, dict[Name, tuple[Name, ...]]] = {  # who goes before one comes
+    "none": {"text": (), "transformer": (), "autoencoder": ()},
+    "text encoders": {
         "text": ("transformer", "autoencoder"),
         "transformer": ("text",),
         "autoencoder": ("text",),
     },
-    "one by one": {
+    "all": {
         "text": ("transformer", "autoencoder"),
         "transformer": ("text", "autoencoder"),
         "autoencoder": ("text", "transformer"),
@@ -71,20 +71,20 @@ class Staged:
         try:
             verify(source)
             _check_late(source)
-            self._ledger = ledger_of(source)
+            self._costs = model_cost(source)
         except OSError as failure:
             raise unreadable(failure) from failure
         self.variant, self.model_hash = source.variant, source.model_hash
         self.device, self.dtype = device, dtype
         self.loras = Loras(source.variant.transformer, device, dtype)
         self.estimate: Estimate | None = None  # of what was prepared last
-        self._room = room_within(memory, device, source.variant)
+        self._limit = limit_within(memory, device, source.variant)
         self._source, self._quantize = source, quantize
         self._inside: dict[Name, Any] = {}
         self._words: FluxWords | SentenceWords | None = None
 
     def __repr__(self) -> str:
-        return f"Staged({self.variant.id!r}, {self._room})"
+        return f"Staged({self.variant.id!r}, {self._limit})"
 
     @property
     def text(self) -> TextEncoder:
@@ -109,12 +109,12 @@ class Staged:
     @property
     def tokens_per_call(self) -> int:
         """The image and text tokens that may share a model call."""
-        return self._way.tokens_per_call
+        return self._placement.tokens_per_call
 
     @property
     def exact_tiling(self) -> bool:
         """Whether pictures are decoded a strip of rows at a time, exactly."""
-        return self._way.in_strips
+        return self._placement.exact_tiling
 
     @property
     def comes_and_goes(self) -> bool:
@@ -124,12 +124,12 @@ class Staged:
     @property
     def together(self) -> bool:
         """Whether all networks are in memory at once, as they were prepared last."""
-        return self._way.stages == "together"
+        return self._placement.offload == "none"
 
     @property
     def nbytes(self) -> int:
         """The bytes of the device's memory that it may take, weights and computing together."""
-        return self._room.ram if self._room.vram is None else self._room.vram
+        return self._limit.ram if self._limit.vram is None else self._limit.vram
 
     def prepare(self, requests: Sequence[ImageRequest]) -> None:
         """Plan how to draw these requests together; networks that are kept otherwise leave.
@@ -154,43 +154,48 @@ class Staged:
         return self._words.count(prompt)
 
     @property
-    def _way(self) -> Way:
+    def _placement(self) -> Placement:
         """How what was prepared last is drawn; if nothing was, a picture of the usual size."""
         if self.estimate is None:
             self.prepare([make_request(self.variant, "any", seed=0)])
         assert self.estimate is not None
-        return self.estimate.way
+        return self.estimate.placement
 
     def _plan(self, requests: Sequence[ImageRequest]) -> Estimate:
         device: Device = "cuda" if self.device.type == "cuda" else "cpu"
-        work = replace(Work.of(self.variant, requests), loras=self.loras.file_bytes)
+        workload = replace(Workload.of(self.variant, requests), loras=self.loras.file_bytes)
         estimates = plan(
-            self._ledger, work, self._room, {device: self.dtype}, quantizations=(self._quantize,)
+            self._costs,
+            workload,
+            self._limit,
+            {device: self.dtype},
+            quantizations=(self._quantize,),
         )
         if estimates[0].lacks:
-            raise too_little(self.variant, work, self._room, estimates)
+            raise too_little(self.variant, workload, self._limit, estimates)
         return estimates[0]
 
     def _adopt(self, estimate: Estimate) -> None:
-        """From now on draw this way; networks that are kept otherwise, or were together, leave."""
+        """From now on draw by this estimate; networks that are kept otherwise, or were together,
+        leave."""
         before, self.estimate = self.estimate, estimate
-        way = estimate.way
+        placement = estimate.placement
         if before is None:
             return
-        if before.way.stages != way.stages:
+        if before.placement.offload != placement.offload:
             self._leave(NAMES)
-        if before.way.keep_text != way.keep_text:
+        if before.placement.keep_text != placement.keep_text:
             self._leave(["text"])
-        if before.way.keep != way.keep:
+        if before.placement.keep != placement.keep:
             self._leave(["transformer"])
 
-    def _ask(self, name: Name, load: Callable[[Way], T]) -> T:
+    def _ask(self, name: Name, load: Callable[[Placement], T]) -> T:
         """A network that is there, or comes now."""
         if name not in self._inside:
-            way = self._way
-            self._leave(LEAVING[way.stages][name])
+            placement = self._placement
+            self._leave(LEAVING[placement.offload][name])
             try:
-                self._inside[name] = load(way)
+                self._inside[name] = load(placement)
             except OSError as failure:
                 raise unreadable(failure) from failure
             give_back()  # what was passed through
@@ -207,21 +212,21 @@ class Staged:
         if there:
             give_back()
 
-    def _load_text(self, way: Way) -> TextEncoder:
-        quantize = self._quantize if way.keep_text == "plain" else None
-        parts = load_text(self._source, self.dtype, self.device, way.keep_text, quantize)
+    def _load_text(self, placement: Placement) -> TextEncoder:
+        quantize = self._quantize if placement.keep_text == "plain" else None
+        parts = load_text(self._source, self.dtype, self.device, placement.keep_text, quantize)
         encoder = text_encoder(parts, self.variant.text)
         self._words = encoder.words
         return encoder
 
-    def _load_transformer(self, way: Way) -> Transformer:
+    def _load_transformer(self, placement: Placement) -> Transformer:
         transformer = source_transformer(
-            self._source, self.dtype, self.device, way.keep, self._quantize
+            self._source, self.dtype, self.device, placement.keep, self._quantize
         )
         self.loras.attach(transformer)
         return transformer
 
-    def _load_autoencoder(self, way: Way) -> Autoencoder:
+    def _load_autoencoder(self, placement: Placement) -> Autoencoder:
         return source_autoencoder(self._source, self.dtype, self.device)
 
 

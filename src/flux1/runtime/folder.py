@@ -1,4 +1,4 @@
-"""What a folder of graphs holds: its model_index.json, written by `flux1 export onnx`."""
+"""The contents of a folder of graphs: its model_index.json, written by `flux1 export onnx`."""
 
 import json
 from dataclasses import asdict, dataclass

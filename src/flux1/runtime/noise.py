@@ -20,7 +20,7 @@ def initial_noise(seed: int, channels: int, height: int, width: int) -> Float[np
 
 
 def standard_normal(seed: int, count: int) -> Float[np.ndarray, " count"]:
-    """What `torch.randn(count)` gives a CPU generator of this seed, in float32."""
+    """The numbers that `torch.randn(count)` gives a CPU generator of this seed, in float32."""
     twister = np.random.RandomState(seed & 0xFFFF_FFFF)
     if count < BLOCK:
         return _pairs(twister, count)

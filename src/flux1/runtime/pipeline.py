@@ -81,7 +81,7 @@ class OnnxPipeline:
 
     @property
     def origin(self) -> Origin:
-        """What a picture's recipe says of the graphs."""
+        """The weights, provider and number format that a picture's recipe names."""
         device = self.provider.removesuffix(SUFFIX).lower()
         return Origin(self.exported.model_hash, device, DTYPES[self.exported.dtype], self.runtime)
 
@@ -101,7 +101,8 @@ class OnnxPipeline:
             first += request.num_images
 
     def dropped(self, request: ImageRequest) -> str:
-        """What of a request's words the text encoder has no room for, '' if it reads all."""
+        """The end of a request's words that the text encoder has no room for, '' if it reads
+        all."""
         return " ".join(filter(None, (c.dropped for c in self._conditions(request))))
 
     @cached_property

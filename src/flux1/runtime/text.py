@@ -14,7 +14,7 @@ from flux1.runtime.sessions import Network
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a prompt became: token states for the sequence, one vector for the modulation, and the
+    """A prompt, encoded: token states for the sequence, one vector for the modulation, and the
     end of the prompt that the encoder had no room for ('' if it read all)."""
 
     txt: Float[np.ndarray, "text d"]

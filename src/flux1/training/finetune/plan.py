@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from flux1.pipeline.device_speed import DeviceSpeed
 from flux1.pipeline.footprint import decode_bytes, encode_bytes
-from flux1.pipeline.ledger import Ledger, call_flops
+from flux1.pipeline.memory_limit import MemoryLimit
+from flux1.pipeline.model_cost import ModelCost, call_flops
 from flux1.pipeline.plan import (
     CARD,
     FRAGMENTS,
@@ -24,8 +26,6 @@ from flux1.pipeline.plan import (
     Device,
     Lacking,
 )
-from flux1.pipeline.rates import Rates
-from flux1.pipeline.room import Room
 from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.footprint import (
     TrainingFootprint,
@@ -47,8 +47,8 @@ HEAP, HOLES, HOLES_RECOMPUTED = 32 * 2**20, 1.7, 3.2
 
 
 @dataclass(frozen=True)
-class TrainingWay:
-    """A way to train: `keep` and `quantize` are the frozen weights', `recompute` is
+class TrainingPlacement:
+    """How a training is placed: `keep` and `quantize` are the frozen weights', `recompute` is
     `--gradient-checkpointing`. `settings` are complete: those of a run that trains so."""
 
     device: Device
@@ -58,13 +58,13 @@ class TrainingWay:
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """What one process of a way would take, in bytes. `preparing`, `loading`, and `training` are
+    """The bytes that one process of a placement takes. `preparing`, `loading`, and `training` are
     the parts of a run, where the networks are; `ram` and `vram` the whole at the fullest moment.
     `checkpoint` is a file on the disk. `step_s`: seconds of a step, None where a rate is not known.
     `lacks` names the memory that is too little, '' if it fits. The ways are ordered by `cost`:
     seconds of a step at typical rates, where they are not known."""
 
-    way: TrainingWay
+    placement: TrainingPlacement
     preparing: int
     loading: int
     training: TrainingFootprint
@@ -77,10 +77,10 @@ class TrainingEstimate:
 
 
 def plan_training(
-    ledger: Ledger,
-    room: Room,
+    costs: ModelCost,
+    limit: MemoryLimit,
     dtypes: Mapping[Device, torch.dtype],
-    rates: Mapping[Device, Rates],
+    speeds: Mapping[Device, DeviceSpeed],
     processes: int = 1,
     **given: Any,
 ) -> list[TrainingEstimate]:
@@ -88,7 +88,7 @@ def plan_training(
     `given` are settings as `choose_settings` takes them. Those that fit come first, the fastest
     first of all. DataError for settings that cannot be."""
     full = given.get("method") == "full"
-    keeps: tuple[Keep, ...] = ("plain",) if full else ledger.keeps
+    keeps: tuple[Keep, ...] = ("plain",) if full else costs.keeps
     found = []
     for device, keep, quantize, recompute in product(
         dtypes, keeps, (None,) if full else QUANTIZATIONS, (False, True)
@@ -96,17 +96,19 @@ def plan_training(
         if quantize is not None and keep != "plain":
             continue  # what stays as its file has it is quantised there
         asked = given if full else given | {"keep": keep, "quantize": quantize}
-        settings = choose_settings(ledger.variant, dtypes[device], processes, **asked)
+        settings = choose_settings(costs.variant, dtypes[device], processes, **asked)
         size = getattr(torch, settings.precision).itemsize
-        if keep == "packed" and ledger.transformer.stored >= size:
+        if keep == "packed" and costs.transformer.stored >= size:
             continue  # as large as plain, or larger
-        way = TrainingWay(device, recompute, settings)
-        found.append(_estimate(ledger, room, rates.get(device, Rates()), way, processes))
+        placement = TrainingPlacement(device, recompute, settings)
+        found.append(
+            _estimate(costs, limit, speeds.get(device, DeviceSpeed()), placement, processes)
+        )
     return sorted(found, key=lambda one: (bool(one.lacks), one.cost))
 
 
 def least(estimates: Sequence[TrainingEstimate]) -> TrainingEstimate:
-    """The way that takes the least, on the card if there is one."""
+    """The placement that takes the least, on the card if there is one."""
     on_card = [one for one in estimates if one.vram is not None]
     return min(on_card or estimates, key=lambda one: (one.vram or 0, one.ram))
 
@@ -126,50 +128,54 @@ def kept_bytes(variant: Variant, settings: FinetuneSettings) -> tuple[int, int]:
 
 
 def _estimate(
-    ledger: Ledger, room: Room, rates: Rates, way: TrainingWay, processes: int
+    costs: ModelCost,
+    limit: MemoryLimit,
+    speeds: DeviceSpeed,
+    placement: TrainingPlacement,
+    processes: int,
 ) -> TrainingEstimate:
-    settings, variant = way.settings, ledger.variant
+    settings, variant = placement.settings, costs.variant
     keep, quantized, full = settings.keep, settings.quantize is not None, settings.method == "full"
     dtype = torch.float32 if full else getattr(torch, settings.precision)
-    held = ledger.transformer.held(keep, dtype, quantized)
+    held = costs.transformer.held(keep, dtype, quantized)
     kept = None if keep == "plain" and not quantized else held
-    pieces = 0 if kept is None else PIECES[way.device]
-    training = training_bytes(variant, settings, way.recompute, processes, kept)
-    preparing = _preparing(ledger, settings)
-    loading = held + ledger.transformer.passing(keep)  # each process reads all, then keeps a share
-    spread = _spread(variant, way, processes)
+    pieces = 0 if kept is None else PIECES[placement.device]
+    training = training_bytes(variant, settings, placement.recompute, processes, kept)
+    preparing = _preparing(costs, settings)
+    loading = held + costs.transformer.passing(keep)  # each process reads all, then keeps a share
+    spread = _spread(variant, placement, processes)
     inside = training.total + round((spread - 1) * training.activations) + pieces
     most = max(preparing, loading, inside)
     lacks: Lacking = ""
-    if way.device == "cpu":
-        ram, vram = room.process + LIBRARIES + most, None
+    if placement.device == "cpu":
+        ram, vram = limit.process + LIBRARIES + most, None
     else:
-        passing = max(one.passing(keep) for one in (ledger.transformer, *ledger.text))
-        ram, vram = room.process + LIBRARIES + HOST_OF_CARD + 2 * passing, CARD + most
-        if vram > (room.vram or 0):
+        passing = max(one.passing(keep) for one in (costs.transformer, *costs.text))
+        ram, vram = limit.process + LIBRARIES + HOST_OF_CARD + 2 * passing, CARD + most
+        if vram > (limit.vram or 0):
             lacks = "vram"
-    if ram > room.ram:
+    if ram > limit.ram:
         lacks = "ram"
-    typical = TYPICAL[way.device]
-    guessed = Rates(
-        rates.flops or typical.flops,
-        rates.unpacked or typical.unpacked,
-        rates.disk or typical.disk,
+    typical = TYPICAL[placement.device]
+    guessed = DeviceSpeed(
+        speeds.flops or typical.flops,
+        speeds.unpacked or typical.unpacked,
+        speeds.disk or typical.disk,
     )
-    cost = _step_seconds(ledger, way, guessed, processes)
+    cost = _step_seconds(costs, placement, guessed, processes)
     assert cost is not None  # every rate is known
     return TrainingEstimate(
-        way, preparing, loading, training, ram, vram, checkpoint_bytes(variant, settings),
-        _step_seconds(ledger, way, rates, processes), cost, lacks,
+        placement, preparing, loading, training, ram, vram, checkpoint_bytes(variant, settings),
+        _step_seconds(costs, placement, speeds, processes), cost, lacks,
     )  # fmt: skip
 
 
-def _spread(variant: Variant, way: TrainingWay, processes: int) -> float:
+def _spread(variant: Variant, placement: TrainingPlacement, processes: int) -> float:
     """What an allocator takes, for the activations that it hands out."""
-    width = variant.transformer.hidden_size * getattr(torch, way.settings.precision).itemsize
-    if way.device != "cpu" or _tokens(variant, way.settings, processes) * width >= HEAP:
+    width = variant.transformer.hidden_size * getattr(torch, placement.settings.precision).itemsize
+    if placement.device != "cpu" or _tokens(variant, placement.settings, processes) * width >= HEAP:
         return FRAGMENTS
-    return HOLES_RECOMPUTED if way.recompute else HOLES
+    return HOLES_RECOMPUTED if placement.recompute else HOLES
 
 
 def _tokens(variant: Variant, settings: FinetuneSettings, processes: int) -> int:
@@ -178,40 +184,42 @@ def _tokens(variant: Variant, settings: FinetuneSettings, processes: int) -> int
     return -(-settings.batch_size // processes) * (image + variant.text.max_tokens)
 
 
-def _preparing(ledger: Ledger, settings: FinetuneSettings) -> int:
+def _preparing(costs: ModelCost, settings: FinetuneSettings) -> int:
     """First the text encoders read the captions, then the autoencoder, in fp32, the pictures."""
-    dtype, variant = getattr(torch, settings.precision), ledger.variant
+    dtype, variant = getattr(torch, settings.precision), costs.variant
     reading = 0
     if variant.text.t5 is not None:
         one = encode_bytes(variant.text.t5, dtype, variant.text.max_tokens)
         reading = CAPTIONS_AT_ONCE * one
-    keep: Keep = settings.keep if settings.keep in ledger.text_keeps else "plain"
-    held = sum(one.held(keep, dtype, quantized=False) for one in ledger.text)
-    passing = max(one.passing(keep) for one in ledger.text)
+    keep: Keep = settings.keep if settings.keep in costs.text_keeps else "plain"
+    held = sum(one.held(keep, dtype, quantized=False) for one in costs.text)
+    passing = max(one.passing(keep) for one in costs.text)
     pixels = max(settings.resolutions) ** 2
     seeing = picture_encode_bytes(variant.autoencoder, torch.float32, pixels)
-    autoencoder = ledger.autoencoder.held("plain", torch.float32, quantized=False)
+    autoencoder = costs.autoencoder.held("plain", torch.float32, quantized=False)
     return max(held + max(passing, reading), autoencoder + seeing)
 
 
-def _step_seconds(ledger: Ledger, way: TrainingWay, rates: Rates, processes: int) -> float | None:
+def _step_seconds(
+    costs: ModelCost, placement: TrainingPlacement, speeds: DeviceSpeed, processes: int
+) -> float | None:
     """Of one process: forward once, backward as much again for the inputs of each layer, and as
     much for its weights where these are trained. Frozen weights are decoded at every pass."""
-    variant, settings, weights = ledger.variant, way.settings, ledger.transformer
+    variant, settings, weights = costs.variant, placement.settings, costs.transformer
     tokens = max(settings.resolutions) ** 2 // variant.size_multiple**2 + variant.text.max_tokens
     pictures = -(-settings.batch_size // processes)
-    passes = 3 if way.recompute else 2
+    passes = 3 if placement.recompute else 2
     computed = passes + (settings.method == "full")
-    if rates.flops is None:
+    if speeds.flops is None:
         return None
-    seconds = computed * pictures * call_flops(variant.transformer, tokens) / rates.flops
+    seconds = computed * pictures * call_flops(variant.transformer, tokens) / speeds.flops
     if settings.keep == "plain" and settings.quantize is None:
         return seconds
-    if rates.unpacked is None:
+    if speeds.unpacked is None:
         return None
-    seconds += passes * weights.used / rates.unpacked
+    seconds += passes * weights.used / speeds.unpacked
     if settings.keep != "mapped":
         return seconds
-    if rates.disk is None:
+    if speeds.disk is None:
         return None
-    return max(seconds, passes * weights.used * weights.stored / rates.disk)
+    return max(seconds, passes * weights.used * weights.stored / speeds.disk)

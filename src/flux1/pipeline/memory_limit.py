@@ -16,7 +16,7 @@ TEXT_LIBRARY = 150_000_000  # `transformers` and its tokenizers, before they are
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryLimit:
     """Bytes that may be taken: of the process' memory, of which it has `process` before there are
     weights; and of a card's, None without one."""
 
@@ -25,9 +25,9 @@ class Room:
     vram: int | None = None
 
 
-def free_room(device: torch.device, variant: Variant) -> Room:
-    """What is free here, for models of this kind. Where it is not known: no bound. To be asked when
-    no network is loaded, and their shapes were counted: that brings in a part of torch."""
+def free_memory(device: torch.device, variant: Variant) -> MemoryLimit:
+    """The memory that is free here, for models of this kind; no bound where it is not known. Ask
+    when no network is loaded, and their shapes were counted: that brings in a part of torch."""
     process = (resident() or PROCESS) + KERNELS
     slow = any(KINDS[kind].imports for kind in variant.text.encoders)
     if slow and "transformers" not in sys.modules:
@@ -35,14 +35,15 @@ def free_room(device: torch.device, variant: Variant) -> Room:
     host, card = (device_memory(torch.device("cpu")), device_memory(device))
     ram = sys.maxsize if host is None else process + int(SHARE * host.free)
     if device.type != "cuda":
-        return Room(ram, process)
-    return Room(ram, process, sys.maxsize if card is None else int(SHARE * card.free))
+        return MemoryLimit(ram, process)
+    return MemoryLimit(ram, process, sys.maxsize if card is None else int(SHARE * card.free))
 
 
-def room_within(memory: int | str, device: torch.device, variant: Variant) -> Room:
-    """What is free here, if no more than `memory` may be taken of a card's memory, or without one
-    of the process': bytes, '6GB', or 'auto' for all of it. Flux1Error if it is none of these."""
-    free = free_room(device, variant)
+def limit_within(memory: int | str, device: torch.device, variant: Variant) -> MemoryLimit:
+    """The memory that is free here, if no more than `memory` may be taken of a card's memory, or
+    without one of the process': bytes, '6GB', or 'auto' for all of it. Flux1Error if it is none of
+    these."""
+    free = free_memory(device, variant)
     if memory == "auto":
         return free
     most = parse_bytes("memory", memory) if isinstance(memory, str) else memory

@@ -1,4 +1,4 @@
-"""What a model's weights are, and how much arithmetic drawing with them takes: counted from its
+"""A model's weights in numbers, and how much arithmetic drawing with them takes: counted from its
 shapes, and from its files' headers where they are here. Nothing is read or allocated."""
 
 from collections.abc import Callable
@@ -51,7 +51,7 @@ class Weights:
 
     @property
     def file_bytes(self) -> int:
-        """What it takes on disk."""
+        """The bytes that it takes on disk."""
         return round((self.matrices + self.vocabulary + self.rest) * self.stored)
 
     def held(self, keep: Keep, dtype: torch.dtype, quantized: bool) -> int:
@@ -74,7 +74,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class ModelCost:
     """A model's networks. The text encoders come and go together; the autoencoder, the smallest, is
     always plain."""
 
@@ -95,15 +95,16 @@ class Ledger:
         return self.keeps if stored else ("plain",)
 
 
-def ledger_of(model: Variant | Source) -> Ledger:
-    """Of a variant's published files, or of a source's own. WeightsError if one is damaged."""
+def model_cost(model: Variant | Source) -> ModelCost:
+    """The cost of a variant's published files, or of a source's own. WeightsError if one is
+    damaged."""
     if isinstance(model, Variant):
         text = _text(model.text)
         autoencoder = _walked(Autoencoder, model.autoencoder)
         transformer = _walked(Transformer, model.transformer)
         once = modulation_numbers(model.transformer) * model.transformer.hidden_size
-        return Ledger(model, text, replace(transformer, once=once), autoencoder)
-    found = ledger_of(model.variant)
+        return ModelCost(model, text, replace(transformer, once=once), autoencoder)
+    found = model_cost(model.variant)
     files = model.files
     if files is None or files.computed:  # computed: no file has them as they are
         return replace(found, transformer=replace(found.transformer, stored=0.0))
@@ -119,22 +120,22 @@ def ledger_of(model: Variant | Source) -> Ledger:
 
 
 def call_flops(config: TransformerConfig, tokens: int) -> int:
-    """Of one transformer call for one picture of so many image and text tokens. The modulation, one
-    row in each layer, is left out."""
+    """FLOPs of one transformer call on one picture with this many image and text tokens. The
+    modulation, one row in each layer, is left out."""
     width, mlp = config.hidden_size, config.mlp_size
     linear = 2 * tokens * (4 * width**2 + 2 * width * mlp)
     return (config.depth + config.depth_single_blocks) * (linear + 4 * tokens**2 * width)
 
 
 def encode_flops(text: Text, tokens: int) -> int:
-    """Of encoding one prompt: T5's linear layers; the rest is small."""
+    """FLOPs of encoding one prompt: T5's linear layers; the rest is small."""
     if text.t5 is None:
         return 0
     return 2 * tokens * _t5(text.t5).matrices
 
 
 def decode_flops(config: AutoencoderConfig, pixels: int) -> int:
-    """Of decoding one picture, as a whole: its convolutions and its attention."""
+    """FLOPs of decoding one picture, as a whole: its convolutions and its attention."""
     widths = [config.channels * factor for factor in config.channel_mult]
     coarse, top = pixels // config.downscale**2, widths[-1]
     square = 9 * top**2
@@ -156,7 +157,8 @@ def _text(text: Text) -> tuple[Weights, ...]:
 
 
 def _clip(config: ClipConfig) -> Weights:
-    """By hand: building it would import `transformers`, which takes seconds."""
+    """CLIP's weights, counted by hand: building it would import `transformers`, which takes
+    seconds."""
     width, inner = config.hidden_size, config.intermediate_size
     return Weights(
         matrices=config.num_layers * (4 * width**2 + 2 * width * inner),
@@ -167,7 +169,7 @@ def _clip(config: ClipConfig) -> Weights:
 
 
 def _t5(config: T5Config) -> Weights:
-    """By hand, as above."""
+    """T5's weights, counted by hand as above."""
     width, inner = config.hidden_size, config.num_heads * config.head_dim
     forward = config.intermediate_size * width
     return Weights(

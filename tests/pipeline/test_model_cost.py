@@ -12,7 +12,7 @@ from flux1.model.config import ClipConfig, T5Config
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.text import ClipText, T5Text
 from flux1.model.transformer import Transformer
-from flux1.pipeline.ledger import call_flops, decode_flops, encode_flops, ledger_of
+from flux1.pipeline.model_cost import call_flops, decode_flops, encode_flops, model_cost
 from flux1.variants import FLUX_DEV, FLUX_MINI, TINY, Text
 from flux1.weights.sources import locate
 from synthetic import make_diffusers_folder
@@ -31,26 +31,28 @@ def numbers(network):
 
 def test_text_encoders_have_the_numbers_that_are_counted():
     variant = replace(FLUX_DEV, text=Text(16, CLIP, T5))
-    for network, weights in zip((ClipText(CLIP), T5Text(T5)), ledger_of(variant).text, strict=True):
+    for network, weights in zip(
+        (ClipText(CLIP), T5Text(T5)), model_cost(variant).text, strict=True
+    ):
         assert (weights.matrices, weights.vocabulary, weights.rest) == numbers(network)
         linear = (m for m in network.modules() if isinstance(m, nn.Linear))
         assert weights.largest == max(m.weight.numel() for m in linear)
 
 
 def test_flux_dev_has_its_published_size():
-    ledger = ledger_of(FLUX_DEV)
-    transformer = ledger.transformer
+    costs = model_cost(FLUX_DEV)
+    transformer = costs.transformer
     assert transformer.matrices + transformer.rest == 11_901_408_320
     assert transformer.largest == 7 * 3072**2  # a single-stream block's first layer
     assert transformer.once == 3_246_391_296  # its modulation, 27 %
     assert transformer.file_bytes == pytest.approx(23.8e9, rel=0.001)
-    clip, t5 = ledger.text
+    clip, t5 = costs.text
     assert clip.matrices + clip.vocabulary + clip.rest == 123_060_480
     assert t5.matrices + t5.vocabulary + t5.rest == 4_762_310_656
 
 
 def test_what_is_held_by_how_it_is_kept():
-    transformer = ledger_of(FLUX_DEV).transformer
+    transformer = model_cost(FLUX_DEV).transformer
     fp32 = torch.float32
     assert transformer.held("plain", fp32, False) == 4 * 11_901_408_320
     assert transformer.held("packed", fp32, False) == pytest.approx(2 * 11_901_408_320, rel=0.001)
@@ -61,10 +63,10 @@ def test_what_is_held_by_how_it_is_kept():
 
 def test_a_file_says_how_much_it_takes(tmp_path):
     source = locate(make_diffusers_folder(tmp_path / "flux-dev"))
-    ledger = ledger_of(source)
+    costs = model_cost(source)
     files = source.files
     for weights, folder in zip(
-        (ledger.transformer, ledger.autoencoder, *ledger.text),
+        (costs.transformer, costs.autoencoder, *costs.text),
         [one.path for one in files.networks.values()],
         strict=True,
     ):
@@ -74,11 +76,11 @@ def test_a_file_says_how_much_it_takes(tmp_path):
 
 
 def test_what_no_file_has_is_plain():
-    ledger = ledger_of(locate(TINY))
-    assert ledger.keeps == ("plain",)
-    assert ledger.transformer.file_bytes == 0
-    assert ledger_of(locate(FLUX_MINI)).text_keeps == ("plain",)
-    assert ledger_of(FLUX_DEV).text_keeps == ("plain", "packed", "mapped")
+    costs = model_cost(locate(TINY))
+    assert costs.keeps == ("plain",)
+    assert costs.transformer.file_bytes == 0
+    assert model_cost(locate(FLUX_MINI)).text_keeps == ("plain",)
+    assert model_cost(FLUX_DEV).text_keeps == ("plain", "packed", "mapped")
 
 
 def counted(action):

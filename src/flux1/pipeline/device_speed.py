@@ -13,9 +13,10 @@ SIDE, ROWS = 3072, 512  # of a product: as in FLUX.1's layers
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Of a device: operations a second in a linear layer, numbers a second that are brought from
-    their file's form to the compute dtype, bytes a second from the disk. None: not known."""
+class DeviceSpeed:
+    """How fast a device is: operations a second in a linear layer, numbers a second that are
+    brought from their file's form to the compute dtype, bytes a second from the disk. None: not
+    known."""
 
     flops: float | None = None
     unpacked: float | None = None
@@ -27,9 +28,9 @@ def measure(
     device: torch.device,
     dtype: torch.dtype,
     quantize: Quantization | None = None,
-) -> Rates:
-    """What is reached here: it takes seconds and 0.1 GB. Without files, the weights are taken to be
-    in bfloat16, and the disk's rate is not known."""
+) -> DeviceSpeed:
+    """The speed that is reached here: it takes seconds and 0.1 GB. Without files, the weights are
+    taken to be in bfloat16, and the disk's rate is not known."""
     layer = nn.Linear(SIDE, SIDE, bias=False, device=device, dtype=dtype).requires_grad_(False)
     network = nn.ModuleDict({"block": layer})
     if quantize is not None:
@@ -38,6 +39,6 @@ def measure(
     flops = 2 * ROWS * SIDE**2 / fastest(lambda: network["block"](x), device)
     if source is None or source.files is None:
         kept = torch.zeros(PIECE, device=device, dtype=torch.bfloat16)
-        return Rates(flops, PIECE / fastest(lambda: kept.to(dtype, copy=True), device))
+        return DeviceSpeed(flops, PIECE / fastest(lambda: kept.to(dtype, copy=True), device))
     path = source.files.networks["transformer"].path
-    return Rates(flops, decode_rate(path, dtype, device), disk_rate(path))
+    return DeviceSpeed(flops, decode_rate(path, dtype, device), disk_rate(path))

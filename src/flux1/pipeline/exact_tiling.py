@@ -59,10 +59,8 @@ def strip_rows(channels: int, width: int) -> int:
 
 
 @torch.no_grad()
-def decode_in_strips(
-    autoencoder: Autoencoder, z: Float[Tensor, "1 z h w"]
-) -> Float[Tensor, "1 3 H W"]:
-    """What `autoencoder.decode(z)` gives, of one picture."""
+def decode_tiled(autoencoder: Autoencoder, z: Float[Tensor, "1 z h w"]) -> Float[Tensor, "1 3 H W"]:
+    """The pixels that `autoencoder.decode(z)` gives of one picture, in less memory."""
     decoder, config = autoencoder.decoder, autoencoder.config
     now = _held(decoder.mid(decoder.conv_in(z / config.scale_factor + config.shift_factor)))
     levels: list[Any] = list(decoder.up)
