@@ -56,11 +56,13 @@ class DependencyError(Flux1Error):
 
     code = "dependency_missing"
 
-    def __init__(self, needed_by: str, library: str | None, extra: str) -> None:
-        """`extra` is the row of `[project.optional-dependencies]` that brings the library."""
+    def __init__(self, needed_by: str, library: str | None, extra: str | None) -> None:
+        """`extra` is the row of `[project.optional-dependencies]` that brings the library; None for
+        what an installation without extras has."""
+        what = "." if extra is None else f"'.[{extra}]'"
         super().__init__(
             f"{needed_by} needs {library}, which is not installed; "
-            f"in a clone of flux1: pip install -c constraints.txt '.[{extra}]'"
+            f"in a clone of flux1: pip install -c constraints.txt {what}"
         )
 
 

@@ -1,5 +1,6 @@
 """Where torch cannot be imported, the same picture is drawn."""
 
+import json
 import re
 import subprocess
 import sys
@@ -61,6 +62,49 @@ def test_a_missing_onnx_runtime_is_said_in_one_line(tmp_path):
         "flux1: runtime onnx needs onnxruntime, which is not installed; "
         "in a clone of flux1: pip install -c constraints.txt '.[onnx]'\n",
     )  # fmt: skip
+
+
+EVERY_COMMAND = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+
+for words in json.loads(sys.argv.pop()):
+    sys.argv[1:] = words
+    said, ended = io.StringIO(), 0
+    with redirect_stdout(io.StringIO()), redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as end:
+            ended = end.code
+    print(json.dumps([ended, said.getvalue()]))
+"""
+
+
+def test_every_command_works_or_says_in_one_line_what_to_install(tmp_path):
+    picture = tmp_path / "grey.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    lines = (
+        "generate fox", "generate fox --memory auto", "models", "models --json", "words",
+        "plan draw", "plan train", "plan train --full", f"inspect {picture}",
+        f"convert {picture} out --to bfl", "download flux-dev", "export onnx --out graphs",
+        "train recipe flux-mini", f"train lora --data {tmp_path}", f"train full --data {tmp_path}",
+        f"upscale {picture}", f"serve --demo --port 0 --data {tmp_path / 'data'}",
+    )  # fmt: skip
+    words = [line.split() for line in lines]
+    command = COMMAND.replace("ABSENT", repr(ABSENT)).removesuffix("main()\n") + EVERY_COMMAND
+    done = subprocess.run(
+        [sys.executable, "-c", command, json.dumps(words)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(lines), done.stderr
+    for line, (ended, said) in zip(lines, answers, strict=True):
+        told = said.splitlines()[-1]
+        assert ended == 2, (line, said)
+        assert re.search(r" needs (\w+), which is not installed; in a clone of flux1: pip", told), (
+            line, said,
+        )  # fmt: skip
+        assert told.split(" needs ")[1].split(",")[0] in ABSENT, line
 
 
 def test_its_requirements_are_some_of_the_packages_own():

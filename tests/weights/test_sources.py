@@ -136,9 +136,9 @@ class TestMissing:
     def test_nothing_there(self, tmp_path):
         line = the_line(MissingWeightsError, FLUX_DEV, tmp_path, tmp_path)
         assert line == (
-            "flux-dev: its weights are not on this machine; missing transformer/ vae/ "
-            "text_encoder/ text_encoder_2/ tokenizer/ tokenizer_2/: get them from "
-            f"https://huggingface.co/black-forest-labs/FLUX.1-dev and put them into "
+            "flux-dev: its weights are not on this machine; get them with "
+            "`flux1 download flux-dev`, or put transformer/ vae/ text_encoder/ text_encoder_2/ "
+            "tokenizer/ tokenizer_2/ of https://huggingface.co/black-forest-labs/FLUX.1-dev into "
             f"{tmp_path}/FLUX.1-dev"
         )
         assert "FLUX1_MODELS" in the_line(MissingWeightsError, FLUX_DEV, None, tmp_path)

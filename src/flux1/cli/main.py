@@ -23,7 +23,7 @@ from flux1.cli import (
     users,
     words,
 )
-from flux1.errors import Flux1Error
+from flux1.errors import DependencyError, Flux1Error
 
 # click's own class, wherever this typer keeps its click
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -75,12 +75,23 @@ def main() -> None:
         _fail(getattr(wrong, "format_message", wrong.__str__)())
     except Flux1Error as error:
         _fail(str(error))
+    except ModuleNotFoundError as missing:
+        _fail(_install_line(missing))
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads any more; the interpreter would say so again
         sys.exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'output'}: {error.strerror}")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _install_line(missing: ModuleNotFoundError) -> str:
+    """How to get a library that every whole installation has; extras' are named by who needs them.
+    A module of our own that is missing is a mistake of ours."""
+    library = (missing.name or "").partition(".")[0]
+    if library == "flux1":
+        raise missing
+    return str(DependencyError(f"flux1 {' '.join(sys.argv[1:2])}", library, None))
 
 
 def leave_on_sigterm() -> None:

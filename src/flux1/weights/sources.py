@@ -78,11 +78,20 @@ def _of_variant(variant: Variant, models: Path | None, cache: Path | None) -> So
             f"{variant.id}: missing {_shipped(variant) / MODEL_JSON}, which this package ships; "
             "install it again"
         )
-    last = last_part(variant)
     raise MissingWeightsError(
-        f"{variant.id}: its weights are not on this machine; missing {DIFFUSERS_PARTS}: get them "
-        f"from https://huggingface.co/{variant.repository} and put them into "
-        f"{models / last if models else f'a folder {last}/ and its parent into FLUX1_MODELS'}"
+        f"{variant.id}: its weights are not on this machine; {_how_to_get(variant, models)}"
+    )
+
+
+def _how_to_get(variant: Variant, models: Path | None) -> str:
+    """Where weights that are missing come from, and where they are looked for."""
+    if variant.repository is None:
+        return "they are published nowhere; a recipe makes them: flux1 train --list"
+    last = last_part(variant)
+    place = models / last if models else f"a folder {last}/, whose parent FLUX1_MODELS names"
+    return (
+        f"get them with `flux1 download {variant.id}`, or put {DIFFUSERS_PARTS} of "
+        f"https://huggingface.co/{variant.repository} into {place}"
     )
 
 
