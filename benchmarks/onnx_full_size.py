@@ -176,8 +176,8 @@ def _range(
     rope = rope_table(ids, config.axes_dim, config.theta)
     first, second = (network.get_submodule(name) for name in blocks)
     x, words = torch.from_numpy(img), torch.from_numpy(txt)
-    x, words = first(x, words, first.modulations(vec), rope)
-    theirs = second(torch.cat([words, x], dim=1), second.modulations(vec), rope).numpy()
+    x, words = first(x, words, vec, rope)
+    theirs = second(torch.cat([words, x], dim=1), vec, rope).numpy()
     apart = np.abs(ours.astype(np.float32) - theirs)
     return {"largest": float(apart.max()), "scale": float(np.abs(theirs).max())}
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from flux1.errors import WeightsError
 from flux1.model.lora import Lora, active_adapters
+from flux1.model.modulation_cache import modulated_by, modulation, modulation_is_stored
 from flux1.model.patches import image_ids, text_ids
 from flux1.model.stored import StoredEmbedding, StoredLinear
 from flux1.variants import TINY
@@ -177,20 +178,24 @@ def test_in_bfloat16(name, keep, files):
 @pytest.mark.parametrize("rows", [1, 5, 20])
 def test_modulation_beforehand_has_the_same_bits(keep, rows, files):
     network = loaded(files("GGUF Q8_0"), keep)
-    assert network.stores_modulation
+    assert modulation_is_stored(network)
     given = inputs(rows=rows)
-    table = network.modulation(given["t"], given["pooled"], given["guidance"])
-    together = network(**given)
-    assert torch.equal(network(**given, modulation=table), together)
+    table = modulation(network, given["t"], given["pooled"], given["guidance"])
     last = {name: tensor[-1:] for name, tensor in given.items()}
-    assert torch.equal(network(**last), network(**last, modulation=table[-1:]))
+    computed = network(**given), network(**last)
+    with modulated_by(network, table):
+        assert torch.equal(network(**given), computed[0])
+    with modulated_by(network, table[-1:]):
+        assert torch.equal(network(**last), computed[1])
 
 
 def test_modulation_of_a_plain_network(files):
     network, given = loaded(files("BFL"), "plain"), inputs()
-    assert not network.stores_modulation
-    table = network.modulation(given["t"], given["pooled"], given["guidance"])
-    assert torch.equal(network(**given, modulation=table), network(**given))
+    assert not modulation_is_stored(network)
+    table = modulation(network, given["t"], given["pooled"], given["guidance"])
+    computed = network(**given)
+    with modulated_by(network, table):
+        assert torch.equal(network(**given), computed)
 
 
 @torch.no_grad()
