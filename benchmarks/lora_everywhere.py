@@ -38,6 +38,7 @@ from flux1.training.distributed import ALONE
 from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.run import Finetune
 from flux1.training.finetune.settings import Pictures, RunOptions
+from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.convert import plan_conversion
 from flux1.weights.load import Storage, load_network
 from flux1.weights.lora.read import merge_lora, read_lora
@@ -68,7 +69,8 @@ class Base:
         if self.file is None:
             return found
         assert found.files is not None
-        return replace(found, files=replace(found.files, transformer=self.file))
+        networks = {**found.files.networks, "transformer": Checkpoint(self.file)}
+        return replace(found, files=replace(found.files, networks=networks))
 
 
 def learn(base: Base, model: str, pictures: Path, out: Path, steps: int) -> Path:
@@ -177,13 +179,9 @@ def measured(
     """Train a LoRA on this base; how far its pictures are from the others' and from the base's."""
     file = learn(base, model, pictures, out, steps)
     pipe = FluxPipeline.from_pretrained(model)
-    path = base.file or base.source(model).files.networks["transformer"].path
-    network = load_network(
-        path,
-        "transformer",
-        pipe.variant.transformer,
-        Storage(torch.float32, CPU, base.keep, base.quantize),
-    )
+    storage = Storage(torch.float32, CPU, base.keep, base.quantize)
+    checkpoint = base.source(model).files.networks["transformer"]
+    network = load_network(checkpoint, "transformer", pipe.variant.transformer, storage)
     beside = FluxPipeline(replace(pipe.networks, transformer=network))
     with_it = FluxPipeline(replace(pipe.networks, transformer=merged(network, file)))
     here = latents(beside, drawing, [str(file)])

@@ -171,7 +171,7 @@ def _range(
     pooled, t, scale = (
         torch.from_numpy(told[name]) for name in ("pooled_projections", "timestep", "guidance")
     )
-    vec = network._vector(t, pooled, scale)
+    vec = network.vector(t, pooled, scale)
     ids = torch.cat([text_ids(TEXT), image_ids(ROWS, COLUMNS)])[None]
     rope = rope_table(ids, config.axes_dim, config.theta)
     first, second = (network.get_submodule(name) for name in blocks)

@@ -28,6 +28,7 @@ from flux1.model.config import TransformerConfig
 from flux1.model.patches import image_ids, text_ids, unpack
 from flux1.model.rope import rope_table
 from flux1.pipeline.encode import Conditioning
+from flux1.pipeline.loaded import Loaded
 from flux1.variants import FLUX_MINI_TEACHER, TINY, Variant
 from measure.machine import Threads, about, use_threads
 from measure.processes import Process, run_python
@@ -149,6 +150,7 @@ class RandomText:
     """Stands where the text encoder does, whose time is left out on both sides."""
 
     variant: Variant
+    networks: tuple[nn.Module, ...] = ()
 
     def __call__(self, prompts: Sequence[str], at_least: int | None = None) -> list[Conditioning]:
         config = self.variant.transformer
@@ -189,11 +191,11 @@ class Sample:
 
 
 def _sample(variant: Variant) -> Sample:
-    pipeline = FluxPipeline(
+    networks = Loaded(
         variant, random_transformer(variant.transformer, SEED),
-        Autoencoder(variant.autoencoder).eval(), RandomText(variant), "random", "random",
+        Autoencoder(variant.autoencoder).eval(), RandomText(variant),
     )  # fmt: skip
-    return Sample(pipeline, make_request(variant, PROMPT, seed=SEED))
+    return Sample(FluxPipeline(networks), make_request(variant, PROMPT, seed=SEED))
 
 
 def _levels(picture: Image.Image) -> Tensor:
@@ -251,8 +253,8 @@ def _draw_theirs_batched(sample: Sample, transformer: nn.Module, autoencoder: nn
 def time_mini(scale: Scale, rounds: int) -> Iterator[Duel]:
     """256x256, 28 steps, classifier-free guidance, decoded to 8 bits; text encoding left out."""
     sample = _sample(scale.teacher)
-    transformer = diffusers_transformer(sample.pipeline.transformer)
-    autoencoder = diffusers_autoencoder(sample.pipeline.autoencoder)
+    transformer = diffusers_transformer(sample.pipeline.networks.transformer)
+    autoencoder = diffusers_autoencoder(sample.pipeline.networks.autoencoder)
     pipeline = diffusers_pipeline(transformer, autoencoder)
     yield duel(
         f"{scale.teacher.id} picture, beside diffusers' FluxPipeline",
