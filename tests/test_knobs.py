@@ -34,6 +34,7 @@ def test_what_a_knob_does_not_take_is_refused_by_name(knob):
 @pytest.mark.parametrize(("name", "ours"), [
     ("num_inference_steps", "it is 'steps' here"),
     ("generator", "it is 'seed' here"),
+    ("output_type", "pictures are PIL's images"),
     ("stesp", "did you mean 'steps'?"),
 ])  # fmt: skip
 def test_a_keyword_that_is_none_is_answered(name, ours):

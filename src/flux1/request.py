@@ -60,7 +60,12 @@ class Asked(TypedDict, total=False):
 THEIRS = {
     "num_inference_steps": "steps", "guidance_scale": "guidance", "true_cfg_scale": "true_cfg",
     "num_images_per_prompt": "num_images", "generator": "seed",
+    "callback_on_step_end": "callback",
 }  # fmt: skip
+
+ELSEWHERE = {
+    "output_type": "pictures are PIL's images; examples/sample_by_hand.py shows the latents",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +199,8 @@ def _check_names(asked: Asked) -> None:
     for name in asked:
         if name not in known:
             ours = f"; it is {THEIRS[name]!r} here" if name in THEIRS else nearest(name, known)
+            if name in ELSEWHERE:
+                ours = f"; {ELSEWHERE[name]}"
             raise RequestError(name, f"is nothing that a request has{ours}")
 
 

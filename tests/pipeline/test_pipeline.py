@@ -36,6 +36,33 @@ def test_a_batch_of_four_seeds_is_four_single_pictures(tiny):
         assert np.abs(pixels(picture) - pixels(alone)).max() <= 1
 
 
+def test_several_prompts_are_answered_by_a_list(tiny):
+    asked = {"seed": 3, "num_images": 2, "steps": 2}
+    together = tiny(["a fox", "a tree"], **asked)
+    for prompt, found in zip(("a fox", "a tree"), together, strict=True):
+        alone = tiny(prompt, **asked)
+        assert (found.request, found.seeds) == (alone.request, [3, 4])
+        for one, other in zip(found.images, alone.images, strict=True):
+            assert np.abs(pixels(one) - pixels(other)).max() <= 1
+    with pytest.raises(RequestError, match="neither text nor a list of texts"):
+        tiny([])
+
+
+def test_bars_are_shown_on_a_terminal_and_silent_when_asked(tiny, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes any stream for a terminal
+    for progress, seen in ((False, False), (None, True)):
+        type(tiny).from_pretrained("tiny", progress=progress)
+        assert ("loading tiny" in capsys.readouterr().err) is seen
+        tiny("a fox", steps=2, progress=progress)
+        assert ("2/2" in capsys.readouterr().err) is seen
+
+
+def test_to_is_understood_where_it_changes_nothing_and_answered_elsewhere(tiny):
+    assert tiny.to("cpu") is tiny.to(torch.device("cpu", 0)) is tiny.to(torch.float32) is tiny
+    with pytest.raises(Flux1Error, match=r"from_pretrained\(..., dtype='bfloat16'\)"):
+        tiny.to(torch.bfloat16)
+
+
 def test_seed_prompt_guidance_and_solver_each_change_the_picture(tiny):
     base = {"seed": 1, "steps": 3}
     reference = pixels(tiny("a fox", **base).images[0])

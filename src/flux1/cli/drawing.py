@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flux1.cli.console import stderr
 from flux1.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -47,10 +45,11 @@ def draw(pipeline: "FluxPipeline", targets: Sequence[Target], show: bool) -> flo
     step (of all pictures of the first round together, without the first step, before which prompts
     are encoded); None if there was one only."""
     from flux1.events import Finished
+    from flux1.pipeline.progress import drawing
     from flux1.safety.provenance import encode_picture, format_for, write_picture
 
     moments: list[float] = []
-    with _bar(sum(one.request.steps for one in targets), show) as progress:
+    with drawing(sum(one.request.steps for one in targets), show) as tick:
         for first, requests in _rounds(targets):
             for event in pipeline.stream(requests):
                 target = targets[first + event.image]
@@ -59,7 +58,7 @@ def draw(pipeline: "FluxPipeline", targets: Sequence[Target], show: bool) -> flo
                     format = format_for(target.file)
                     write_picture(target.file, encode_picture(event.picture, recipe, format))
                     continue
-                progress.advance(progress.task_ids[0])
+                tick()
                 if first + event.image == 0:
                     moments.append(time.perf_counter())
     steps = len(moments) - 1
@@ -77,22 +76,6 @@ def _rounds(targets: Sequence[Target]) -> Iterator[tuple[int, list[ImageRequest]
         together.append(request)
         size += request.num_images
     yield first, together
-
-
-@contextmanager
-def _bar(total: int, show: bool) -> Iterator[Any]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr(), disable=not show, transient=True) as progress:
-        progress.add_task("", total=total)
-        yield progress
 
 
 def _recipe(pipeline: "FluxPipeline", request: ImageRequest, seed: int) -> "Recipe":

@@ -12,7 +12,8 @@ import typer
 
 from flux1.cli.console import busy, say, stderr
 from flux1.cli.drawing import Target, check_storable, draw, seeds_of
-from flux1.cli.options import Device, Dtype, parse_lora, parse_size, with_knobs
+from flux1.cli.fields import with_options
+from flux1.cli.options import Device, Dtype, knob_options, parse_lora, parse_size
 from flux1.cli.picture_names import picture_files
 from flux1.cli.prompts import read_prompts
 from flux1.cli.runtimes import RUNTIMES, find_model, named_row
@@ -33,7 +34,7 @@ def _complete_runtime(incomplete: str) -> list[str]:
     return [name for name in RUNTIMES if name.startswith(incomplete)]
 
 
-@with_knobs(after="count")
+@with_options(knob_options(), after="count")
 def generate(
     prompt: Annotated[
         list[str] | None,

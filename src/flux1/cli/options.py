@@ -1,8 +1,5 @@
 """Options that several commands share, and how they are read."""
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -21,32 +18,9 @@ Dtype = Annotated[
 ]
 
 
-def with_knobs(after: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A command that takes its `**knobs` as options, one for each row of `knobs.KNOBS`; they are
-    listed after the parameter of that name."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(command, eval_str=True)
-        own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        place = [one.name for one in own].index(after) + 1
-        knobs = [
-            inspect.Parameter(
-                knob.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(knob)
-            )
-            for knob in KNOBS
-        ]
-        taken = [one.replace(kind=one.KEYWORD_ONLY) for one in own]
-        taken[place:place] = knobs
-
-        @wraps(command)
-        def called(**given: Any) -> None:
-            command(**given)
-
-        called.__dict__["__signature__"] = signature.replace(parameters=taken)
-        called.__annotations__ = {one.name: one.annotation for one in taken}
-        return called
-
-    return decorate
+def knob_options() -> dict[str, Any]:
+    """An option for each row of `knobs.KNOBS`, by its name."""
+    return {knob.name: _option(knob) for knob in KNOBS}
 
 
 def _option(knob: Knob) -> Any:

@@ -86,7 +86,9 @@ def _torch(model: str, device: str | None, dtype: str | None, memory: str | None
         loras = requests[0].loras  # those of all: options of the call, not of a prompt
         for use in loras:  # what is wrong with one is said before a model is loaded
             read_lora(Path(use.name), source.variant.transformer)
-        pipeline = FluxPipeline.from_pretrained(source, device=device, dtype=dtype, memory=memory)
+        pipeline = FluxPipeline.from_pretrained(
+            source, device=device, dtype=dtype, memory=memory, progress=False
+        )
         for use in loras:
             pipeline.load_lora(use.name)
         return pipeline

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL.Image import Image
 
-from flux1.errors import RequestError
+from flux1.errors import Flux1Error, RequestError
 from flux1.events import Finished, Step
 from flux1.flow.guidance import Condition, guidance_of
 from flux1.flow.noise import initial_noise
@@ -25,8 +26,9 @@ from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
 from flux1.pipeline.job import Job
-from flux1.pipeline.load import Networks, load
+from flux1.pipeline.load import Networks, choose_device, choose_dtype, load
 from flux1.pipeline.lora import LoadedLora
+from flux1.pipeline.progress import drawing, loading
 from flux1.pipeline.rounding import dtype_of
 from flux1.pipeline.upscale import upscale
 from flux1.request import Asked, ImageRequest, Origin, make_request
@@ -73,6 +75,7 @@ class FluxPipeline:
         memory: int | str | None = None,
         keep: Keep = "plain",
         quantize: Quantization | None = None,
+        progress: bool | None = None,
     ) -> "FluxPipeline":
         """Load a model by name ('flux-mini', 'flux-dev', ...), from a folder or a file of weights,
         or from a source that was found (`weights.sources.locate`).
@@ -82,17 +85,20 @@ class FluxPipeline:
         process: '6GB', bytes, or 'auto' for what is free; networks then come and go as it allows.
         Without it all are loaded now, and `keep` says how: their weights decoded ('plain'), as the
         file has them ('packed'), or left in the file ('mapped'). `quantize` turns them into eight
-        bits ('int8', 'int8_dynamic', 'fp8').
+        bits ('int8', 'int8_dynamic', 'fp8'). `progress` says on standard error that loading goes
+        on, or False that it does not; None: on a terminal and in a notebook.
 
         Raises UnknownModelError, MissingWeightsError or WeightsError; Flux1Error for what this
         machine or these options do not allow.
         """
-        return cls(
-            load(
-                name_or_path, device=device, dtype=dtype, memory=memory, keep=keep,
-                quantize=quantize,
-            )
-        )  # fmt: skip
+        name = name_or_path.variant.id if isinstance(name_or_path, Source) else str(name_or_path)
+        with loading(name, progress):
+            return cls(
+                load(
+                    name_or_path, device=device, dtype=dtype, memory=memory, keep=keep,
+                    quantize=quantize,
+                )
+            )  # fmt: skip
 
     @property
     def variant(self) -> Variant:
@@ -129,23 +135,76 @@ class FluxPipeline:
         """The weights, device and number format that a picture's recipe names."""
         return self.networks.origin
 
+    def to(self, place: str | torch.device | torch.dtype) -> "FluxPipeline":
+        """This pipeline, if it computes on that device or in that number format already. Networks
+        are placed when they are loaded: otherwise a Flux1Error says how to load them so."""
+        if isinstance(place, torch.dtype):
+            number = choose_dtype(place, self.device)
+            option, there = "dtype", number == self.dtype
+        else:
+            device = choose_device(place)
+            option = "device"
+            there = (device.type, device.index or 0) == (self.device.type, self.device.index or 0)
+        if there:
+            return self
+        told = str(place).removeprefix("torch.")
+        raise Flux1Error(
+            f"to: networks are placed when they are loaded; "
+            f"FluxPipeline.from_pretrained(..., {option}={told!r})"
+        )
+
+    @overload
     def __call__(
         self,
         prompt: str,
         *,
         callback: Callable[[Step], None] | None = None,
+        progress: bool | None = None,
         **asked: Unpack[Asked],
-    ) -> Pictures:
+    ) -> Pictures: ...
+
+    @overload
+    def __call__(
+        self,
+        prompt: list[str] | tuple[str, ...],
+        *,
+        callback: Callable[[Step], None] | None = None,
+        progress: bool | None = None,
+        **asked: Unpack[Asked],
+    ) -> list[Pictures]: ...
+
+    def __call__(
+        self,
+        prompt: str | list[str] | tuple[str, ...],
+        *,
+        callback: Callable[[Step], None] | None = None,
+        progress: bool | None = None,
+        **asked: Unpack[Asked],
+    ) -> Pictures | list[Pictures]:
         """Draw `num_images` pictures of `prompt`; picture k is that of seed + k drawn alone
-        (to rounding: at most one of 255 levels apart).
+        (to rounding: at most one of 255 levels apart). Several prompts in a list share model calls
+        and are answered by a list.
 
         What is not `asked` takes the model's own defaults: width, height, seed, num_images, steps,
         guidance, true_cfg, negative_prompt, solver, schedule, loras, like, upscale (see
         `request.Asked`). `loras` are names of loaded LoRAs or files, or pairs of that and a scale.
         `callback` is called with every step of every picture; its `preview()` decodes the clean
-        estimate. Raises RequestError, and for a LoRA's file WeightsError.
+        estimate. `progress` shows a bar on standard error, or False none; None: on a terminal and
+        in a notebook. Raises RequestError, and for a LoRA's file WeightsError.
         """
-        return self.draw(make_request(self.variant, prompt, **asked), callback)
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        if not isinstance(prompts, list | tuple) or not prompts:
+            raise RequestError("prompt", f"{prompt!r} is neither text nor a list of texts")
+        requests = [make_request(self.variant, one, **asked) for one in prompts]
+        with drawing(sum(one.steps * one.num_images for one in requests), progress) as tick:
+
+            def told(step: Step) -> None:
+                tick()
+                if callback is not None:
+                    callback(step)
+
+            drawn = self.draw_together(requests, told)
+        return drawn[0] if isinstance(prompt, str) else drawn
 
     def load_lora(self, path: str | Path, name: str | None = None) -> LoadedLora:
         """Read a LoRA's file and keep it ready under `name` (by default its path); a line says what
@@ -165,14 +224,26 @@ class FluxPipeline:
     def draw(
         self, request: ImageRequest, callback: Callable[[Step], None] | None = None
     ) -> Pictures:
-        """The stream of a request, collected."""
-        finished: list[Finished] = []
-        for event in self.stream([request]):
+        """The pictures of a request."""
+        return self.draw_together([request], callback)[0]
+
+    def draw_together(
+        self, requests: Sequence[ImageRequest], callback: Callable[[Step], None] | None = None
+    ) -> list[Pictures]:
+        """The stream of several requests, collected: the pictures of each."""
+        finished: dict[int, Finished] = {}
+        for event in self.stream(requests):
             if isinstance(event, Finished):
-                finished.append(event)
+                finished[event.image] = event
             elif callback is not None:
                 callback(event)
-        finished.sort(key=lambda event: event.image)
+        ordered = iter([finished[image] for image in sorted(finished)])
+        return [
+            self._collected(request, list(islice(ordered, request.num_images)))
+            for request in requests
+        ]
+
+    def _collected(self, request: ImageRequest, finished: list[Finished]) -> Pictures:
         return Pictures(
             [event.picture for event in finished],
             [event.seed for event in finished],
