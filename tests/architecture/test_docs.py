@@ -11,6 +11,7 @@ from flux1.cli.main import app
 from flux1.server import routes
 from flux1.server.routes.bfl import router_for
 from flux1.settings import ServerSettings, Settings
+from shell import python
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -22,9 +23,10 @@ def blocks(language):
 
 
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
-def test_python_examples_run(page, code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, str(page), "exec"), {"__name__": "__main__"})
+def test_python_examples_run(page, code, tmp_path):
+    """In a process of its own: what is drawn within an amount of memory counts all of it."""
+    done = python(code, cwd=tmp_path)
+    assert done.returncode == 0, f"{page}: {done.stderr}"
     assert list(tmp_path.glob("*.png"))
 
 
