@@ -128,6 +128,11 @@ class ImageRequest(PictureSettings):
         return presets.find(self.like)
 
     @property
+    def least_text(self) -> int | None:
+        """The text tokens that are read at least; None for the model's own number."""
+        return self.preset.text_at_least
+
+    @property
     def finished_size(self) -> tuple[int, int]:
         """Width and height of the picture as it is given."""
         return self.width * self.upscale, self.height * self.upscale

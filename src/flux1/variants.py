@@ -1,7 +1,7 @@
 """Models: one frozen row each. Code asks a row's fields, never its name."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from flux1.errors import UnknownModelError, nearest
 from flux1.flow.shift import Schedule
@@ -13,9 +13,6 @@ from flux1.model.config import (
     TransformerConfig,
 )
 from flux1.words import Vocabulary
-
-if TYPE_CHECKING:
-    from flux1.request import ImageRequest
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,18 @@ class Defaults:
     solver: str = "euler"
 
 
+class Sized(Protocol):
+    """The part of a request that the number of its tokens depends on. `least_text` are the text
+    tokens that are read at least, None for the model's own number."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def least_text(self) -> int | None: ...
+
+
 @dataclass(frozen=True)
 class Tokens:
     """The sequence that the transformer reads in one row of a call."""
@@ -120,15 +129,15 @@ class Variant:
         """Sides must be multiples of this: one token is a 2x2 patch of latents."""
         return 2 * self.autoencoder.downscale
 
-    def grid(self, request: "ImageRequest") -> tuple[int, int]:
+    def grid(self, request: Sized) -> tuple[int, int]:
         """Rows and columns of image tokens."""
         return request.height // self.size_multiple, request.width // self.size_multiple
 
-    def tokens(self, request: "ImageRequest") -> Tokens:
+    def tokens(self, request: Sized) -> Tokens:
         """The tokens that the transformer reads for one picture of a request, under each of its
         conditions."""
         rows, columns = self.grid(request)
-        return Tokens(rows * columns, request.preset.text_at_least or self.text.max_tokens)
+        return Tokens(rows * columns, request.least_text or self.text.max_tokens)
 
 
 _FLUX_TEXT = Text(512, ClipConfig(), T5Config())
