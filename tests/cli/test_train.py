@@ -13,6 +13,7 @@ import torch
 import typer
 
 from flux1.cli.train import app
+from flux1.errors import DependencyError
 from shell import flux1, python
 from training.folders import picture_folder
 
@@ -36,6 +37,15 @@ def test_a_recipe_is_run_with_and_without_the_word(words, tmp_path):
     assert "recipe: no recipe and no .toml file 'flux-mimi' (did you mean 'flux-mini'?)" in (
         done.stderr
     )
+
+
+def test_what_a_recipe_lacks_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(
+        DependencyError, match=r"^training a recipe needs resvg_py, .+'\.\[train\]'$"
+    ):
+        app(["flux-mini", "--out", str(tmp_path / "run")], standalone_mode=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_names_all():

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -53,19 +54,19 @@ def recipe(
 
     Interrupt it at will: the same command goes on from the last checkpoint.
     """
-    try:
-        from flux1.training.mini.make import make
-        from flux1.training.mini.recipes import read_recipe, recipe_names
-    except ModuleNotFoundError as missing:
-        raise DependencyError("training", missing.name, "train") from missing
+    from flux1.training.mini.recipes import read_recipe, recipe_names
+
     if list_recipes or recipe is None:
         for name in recipe_names():
             typer.echo(name)
         return
     from flux1.pipeline.load import choose_device
     from flux1.settings import Settings, read
+    from flux1.training.mini.make import make
 
     chosen = read_recipe(recipe)
+    if find_spec("resvg_py") is None:  # draws the scenes: said before anything is fetched
+        raise DependencyError("training a recipe", "resvg_py", "train")
     place = choose_device(device or read(Settings).device)
     finished = make(chosen, out or Path("runs") / chosen.name, stderr(), place)
     say(f'done: flux1 generate "a red fox" --model {finished}')
