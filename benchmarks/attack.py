@@ -36,7 +36,7 @@ from measure.processes import resident_mib, served
 from measure.results import RESULTS, Label, Out, result_path, write_result
 
 LONGEST_MS, GROWTH_MIB = 200, 64
-AT_ONCE = 16
+AT_ONCE = 48
 JSON_PATHS = ("/v1/images/generations", "/v1/tiny")
 PATHS = (
     "/", "/login", "/signup", "/keys", "/verify", "/gallery", "/v1/models", "/v1/models/x", "/v1/x",
@@ -249,8 +249,8 @@ def ask_what_is_documented(url: str, key: str, examples: int, folder: Path) -> d
     (folder / "schemathesis.toml").write_text(config)
     command = [shutil.which("schemathesis") or "", "run", f"{url}/openapi.json", "--checks", "all"]
     done = subprocess.run(
-        [*command, "--header", f"x-key: {key}", "--max-examples", str(examples), "--no-color",
-         "--continue-on-failure", "--seed", "1"],
+        [*command, "--header", f"Authorization: Bearer {key}", "--max-examples", str(examples),
+         "--no-color", "--continue-on-failure", "--seed", "1"],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     counted = re.search(r"([\d,]+) generated", done.stdout)

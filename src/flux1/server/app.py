@@ -63,6 +63,7 @@ def create_app(parts: Parts) -> FastAPI:
         app.state.generation, app.state.metrics = generation, metrics
         app.state.end_work = lambda: generation.close(STOP_PATIENCE_S)
         app.state.health = Health(parts)
+        app.state.telling = CapacityLimiter(1)
         app.state.verifying = CapacityLimiter(VERIFIED_AT_ONCE)
         _document_of(app)
         resumed = await generation.resume()

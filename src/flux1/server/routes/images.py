@@ -6,9 +6,10 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
@@ -137,7 +138,8 @@ async def collected(
         data = [_data(request, ask, one) for one in kept]
         return openai.answer(job, data, ask.model).model_dump_json(exclude_none=True).encode()
 
-    return Response(await run_in_threadpool(told), media_type="application/json")
+    data = await to_thread.run_sync(told, limiter=request.app.state.telling)
+    return Response(data, media_type="application/json")
 
 
 async def _ended(request: Request, work: OpenJob, keep_on: bool) -> Ended:
@@ -197,7 +199,7 @@ async def _events(
         if isinstance(work, StoredJob):
             error = error_of(work)
             for kept in [] if error else await _read(request, work):
-                yield await run_in_threadpool(_completed, work, kept, ask)
+                yield await _told(request, _completed, work, kept, ask)
             if error is not None:
                 yield _failed(error)
             completed = True
@@ -209,7 +211,7 @@ async def _events(
                 case Preview():
                     yield await run_in_threadpool(_partial, work.job, told, ask)
                 case Kept():
-                    yield await run_in_threadpool(_completed, work.job, told, ask)
+                    yield await _told(request, _completed, work.job, told, ask)
                 case Ended(error=error):
                     completed = True
                     if error is not None:
@@ -221,6 +223,11 @@ async def _events(
     finally:
         if not completed and not keep_on and isinstance(work, OpenJob):
             request.app.state.generation.cancel(work.job.id)
+
+
+async def _told(request: Request, say: Callable[..., bytes], *words: Any) -> bytes:
+    """An event that counts a prompt's tokens: nothing else runs meanwhile, so one at a time."""
+    return await to_thread.run_sync(say, *words, limiter=request.app.state.telling)
 
 
 async def _with_heartbeat(told: AsyncIterator[Any]) -> AsyncIterator[Any]:
