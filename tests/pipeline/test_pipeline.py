@@ -1,5 +1,6 @@
 """The whole path on random weights: seeds, batches, solvers, previews, guidance."""
 
+import inspect
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from flux1.flow.guidance import classifier_free, embedded
 from flux1.flow.schedule import sampling_times
 from flux1.flow.solvers import SOLVERS
 from flux1.pipeline.advance import advance
+from flux1.pipeline.habits import HABITS
 from flux1.pipeline.job import Job
 from flux1.request import make_request
 
@@ -61,6 +63,17 @@ def test_to_is_understood_where_it_changes_nothing_and_answered_elsewhere(tiny):
     assert tiny.to("cpu") is tiny.to(torch.device("cpu", 0)) is tiny.to(torch.float32) is tiny
     with pytest.raises(Flux1Error, match=r"from_pretrained\(..., dtype='bfloat16'\)"):
         tiny.to(torch.bfloat16)
+
+
+def test_habits_of_diffusers_are_answered_with_what_does_the_same(tiny):
+    from diffusers import FluxPipeline
+
+    for name in HABITS:
+        assert hasattr(FluxPipeline, name) or name in inspect.signature(FluxPipeline).parameters
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'; here it is "):
+            getattr(tiny, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'transfomer'$"):
+        _ = tiny.transfomer
 
 
 def test_seed_prompt_guidance_and_solver_each_change_the_picture(tiny):

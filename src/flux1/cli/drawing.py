@@ -62,7 +62,7 @@ def draw(pipeline: "FluxPipeline", targets: Sequence[Target], show: bool) -> flo
                 if first + event.image == 0:
                     moments.append(time.perf_counter())
     steps = len(moments) - 1
-    return round((moments[-1] - moments[0]) / steps, 3) if steps else None
+    return (moments[-1] - moments[0]) / steps if steps else None
 
 
 def _rounds(targets: Sequence[Target]) -> Iterator[tuple[int, list[ImageRequest]]]:

@@ -16,7 +16,7 @@ from flux1.cli.fields import with_options
 from flux1.cli.options import Device, Dtype, knob_options, parse_lora, parse_size
 from flux1.cli.picture_names import picture_files
 from flux1.cli.prompts import read_prompts
-from flux1.cli.runtimes import RUNTIMES, find_model, named_row
+from flux1.cli.runtimes import RUNTIMES, Pipeline, find_model, named_row
 from flux1.presets import PRESETS
 from flux1.request import ImageRequest, make_request
 from flux1.variants import DEFAULT, VARIANTS, Variant
@@ -141,27 +141,18 @@ def generate(
         check_storable(pipeline, max(targets, key=lambda one: len(one.request.prompt)))
     loaded = time.perf_counter()
     step_s = draw(pipeline, targets, shown)
-    finished = time.perf_counter()
-    peak = found.peaks(pipeline)
+    times = {"load_s": loaded - started, "draw_s": time.perf_counter() - loaded, "step_s": step_s}
+    peak, notes = found.peaks(pipeline), _notes(pipeline, requests)
     dropped = " ".join(filter(None, map(pipeline.dropped, requests)))
-    notes = list(dict.fromkeys(note for request in requests for note in pipeline.notes(request)))
     if as_json:
-        timings = {
-            "load_s": round(loaded - started, 3),
-            "draw_s": round(finished - loaded, 3),
-            "step_s": step_s,
-        }
         report = _report(targets, requests) | {"model_hash": pipeline.origin.model_hash}
+        timings = {name: None if s is None else round(s, 3) for name, s in times.items()}
         report |= {"dropped": dropped, "notes": notes, "timings": timings, "peak_bytes": peak}
         typer.echo(json.dumps(report))
     elif not quiet:
         _tell(targets, output, peak)
     if not quiet:
-        for note in notes:
-            say(note)
-        if dropped:
-            told = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
-            say(f"not read, beyond the encoder's length: {told!r}")
+        _tell_more(notes, dropped)
 
 
 def _targets(
@@ -201,3 +192,16 @@ def _tell(targets: Sequence[Target], output: Path, peak: Mapping[str, int]) -> N
 
         told = ", ".join(f"{bytes_text(most)} of {what}" for what, most in peak.items())
         say(f"at most {told}")
+
+
+def _notes(pipeline: Pipeline, requests: Sequence[ImageRequest]) -> list[str]:
+    return list(dict.fromkeys(note for request in requests for note in pipeline.notes(request)))
+
+
+def _tell_more(notes: Sequence[str], dropped: str) -> None:
+    """Say what else a person should know of the prompts."""
+    for note in notes:
+        say(note)
+    if dropped:
+        told = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
+        say(f"not read, beyond the encoder's length: {told!r}")

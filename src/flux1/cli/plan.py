@@ -1,11 +1,9 @@
 """`flux1 plan draw` and `flux1 plan train`: what given memory allows."""
 
-import json
 import math
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +13,7 @@ from flux1.cli.fields import given, options_of, with_options
 from flux1.cli.options import parse_size
 from flux1.cli.runtimes import named_row
 from flux1.errors import Flux1Error, MissingWeightsError, RequestError
-from flux1.request import ImageRequest, make_request
+from flux1.request import make_request
 from flux1.training.finetune.settings import FinetuneSettings
 from flux1.variants import DEFAULT, VARIANTS, Variant
 
@@ -24,15 +22,13 @@ if TYPE_CHECKING:
 
     from flux1.pipeline.device_speed import DeviceSpeed
     from flux1.pipeline.memory_limit import MemoryLimit
-    from flux1.pipeline.plan import Device, Estimate, Workload
+    from flux1.pipeline.plan import Device
     from flux1.weights.numbers.quantize import Quantization
     from flux1.weights.sources import Source
 
     Measured = dict[tuple[Device, Quantization | None], DeviceSpeed]
 
-QUANTIZATIONS: "tuple[Quantization | None, ...]" = (None, "int8_dynamic")
 PLANNED = ("rank", "layers", "batch_size", "resolutions", "optimizer")  # what memory depends on
-WIDTH = 100  # of the table; where the terminal has less, its lines wrap
 
 
 Model = Annotated[
@@ -91,6 +87,8 @@ def draw(
     as_json: Json = False,
 ) -> None:
     """List the ways to draw with a model in given memory: their peaks and times, fastest first."""
+    from flux1.cli.plan_drawing import QUANTIZATIONS, plan_drawing
+
     width, height = parse_size(size)
     _check_tflops(tflops)
     row = named_row(model)
@@ -99,7 +97,10 @@ def draw(
     found = _found(model)
     variant = found if isinstance(found, Variant) else found.variant
     request = make_request(variant, "any", width=width, height=height, seed=0)
-    _plan_drawing(found, request, _limit(variant, vram, ram), tflops, as_json)
+    limit = _limit(variant, vram, ram)
+    dtypes = _dtypes(limit)
+    speeds = _measured(found, dtypes, tflops, QUANTIZATIONS)
+    plan_drawing(found, request, limit, dtypes, speeds, as_json)
 
 
 @app.command("train")
@@ -132,30 +133,6 @@ def train(
 def _check_tflops(tflops: float | None) -> None:
     if tflops is not None and not (math.isfinite(tflops) and tflops > 0):
         raise Flux1Error(f"tflops: {tflops:g} is not above 0; for example 80")
-
-
-def _plan_drawing(
-    found: "Variant | Source",
-    request: ImageRequest,
-    limit: "MemoryLimit",
-    tflops: float | None,
-    as_json: bool,
-) -> None:
-    from flux1.pipeline.model_cost import model_cost
-    from flux1.pipeline.plan import Workload, plan, too_little
-
-    costs = model_cost(found)
-    variant = costs.variant
-    dtypes = _dtypes(limit)
-    speeds = _measured(found, dtypes, tflops, QUANTIZATIONS)
-    workload = Workload.of(variant, [request])
-    estimates = plan(costs, workload, limit, dtypes, speeds, QUANTIZATIONS)
-    if all(one.lacks for one in estimates):
-        raise too_little(variant, workload, limit, estimates)
-    if as_json:
-        typer.echo(json.dumps(_report(variant, found, workload, limit, speeds, estimates)))
-        return
-    _show(variant, found, limit, speeds, estimates, f"{workload.width}x{workload.height}")
 
 
 def _found(model: str) -> "Variant | Source":
@@ -219,89 +196,3 @@ def _measured(
             speeds.get(("cuda", None), DeviceSpeed()), flops=tflops * 1e12
         )
     return speeds
-
-
-def _show(
-    variant: Variant,
-    found: "Variant | Source",
-    limit: "MemoryLimit",
-    speeds: "Measured",
-    estimates: "Sequence[Estimate]",
-    size: str,
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from flux1.pipeline.memory import bytes_text
-
-    card = "" if limit.vram is None else f" and {bytes_text(limit.vram)} of graphics memory"
-    here = "" if not isinstance(found, Variant) else ", sizes as published: its files are not here"
-    typer.echo(f"{variant.id} at {size} in {bytes_text(limit.ram)}{card}{here}\n")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "on", "transformer", "text", "model offload", "decode"):
-        table.add_column(heading)
-    for heading in (*(["card"] if card else []), "memory", "a step", "a picture"):
-        table.add_column(heading, justify="right")
-    for one in estimates:
-        placement = one.placement
-        kept = placement.quantize or placement.keep
-        vram = [] if not card else ["" if one.vram is None else bytes_text(one.vram)]
-        table.add_row(
-            one.lacks or "fits", placement.device, kept, placement.keep_text, placement.offload,
-            "exact tiling" if placement.exact_tiling else "whole", *vram, bytes_text(one.ram),
-            _seconds(one.step_s), _seconds(one.total_s),
-            style="dim" if one.lacks else "",
-        )  # fmt: skip
-    Console(width=max(WIDTH, Console().width)).print(table)
-    reached = _speeds_text(speeds)
-    typer.echo(f"\ntimes are the work, counted, over what this machine just reached: {reached}")
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"
-
-
-def _speeds_text(speeds: "Measured") -> str:
-    """What was measured, in words."""
-    told = [
-        f"{device} {quantize or ''}".rstrip() + f" {speed.flops / 1e9:,.0f} GFLOP/s"
-        for (device, quantize), speed in speeds.items()
-        if speed.flops is not None
-    ]
-    disks = [speed.disk for speed in speeds.values() if speed.disk is not None]
-    told.append(f"disk {max(disks) / 1e9:.2g} GB/s" if disks else "disk not known")
-    return ", ".join(told)
-
-
-def _report(
-    variant: Variant,
-    found: "Variant | Source",
-    workload: "Workload",
-    limit: "MemoryLimit",
-    speeds: "Measured",
-    estimates: "Sequence[Estimate]",
-) -> dict[str, Any]:
-    """The `--json` object: bytes and seconds."""
-    return {
-        "model": variant.id,
-        "files": not isinstance(found, Variant),
-        "width": workload.width,
-        "height": workload.height,
-        "ram": limit.ram,
-        "vram": limit.vram,
-        "rates": [
-            {"device": device, "quantize": quantize, **asdict(speed)}
-            for (device, quantize), speed in speeds.items()
-        ],
-        "ways": [
-            {
-                **{k: v for k, v in asdict(one.placement).items() if k != "dtype"},
-                "dtype": str(one.placement.dtype).removeprefix("torch."),
-                "ram": one.ram, "vram": one.vram, "step_s": one.step_s, "total_s": one.total_s,
-                "lacks": one.lacks,
-            }
-            for one in estimates
-        ],
-    }  # fmt: skip

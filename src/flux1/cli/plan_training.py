@@ -109,7 +109,7 @@ def _show(
         vram = [] if not card else ["" if one.vram is None else bytes_text(one.vram)]
         table.add_row(
             one.lacks or "fits", one.placement.device, _options(one), bytes_text(one.preparing),
-            bytes_text(one.training.total), *vram, bytes_text(one.ram), _seconds(one.step_s),
+            bytes_text(one.training.total), *vram, bytes_text(one.ram), seconds_text(one.step_s),
             style="dim" if one.lacks else "",
         )  # fmt: skip
     Console(width=max(WIDTH, Console().width)).print(table)
@@ -123,7 +123,8 @@ def _show(
     )
 
 
-def _seconds(seconds: float | None) -> str:
+def seconds_text(seconds: float | None) -> str:
+    """A time for a person, in seconds or minutes; "?" if it is not known."""
     if seconds is None:
         return "?"
     return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"

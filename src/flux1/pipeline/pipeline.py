@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Unpack, overload
+from typing import TYPE_CHECKING, Unpack, overload
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from flux1.notes import Notes
 from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
+from flux1.pipeline.habits import answer
 from flux1.pipeline.job import Job
 from flux1.pipeline.load import Networks, choose_device, choose_dtype, load
 from flux1.pipeline.lora import LoadedLora
@@ -64,6 +65,11 @@ class FluxPipeline:
 
     def __repr__(self) -> str:
         return f"FluxPipeline({self.networks!r})"
+
+    if not TYPE_CHECKING:  # a type checker knows every attribute that there is
+
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(answer(name), name=name, obj=self)
 
     @classmethod
     def from_pretrained(
