@@ -106,3 +106,36 @@ def test_what_is_drawn_is_drawn(page, tmp_path, monkeypatch, capsys):
             stem = Path(words[words.index("-o") + 1]).stem.replace("{seed}", "*")
             assert list(tmp_path.glob(f"{stem}*.png"))
     assert count
+
+
+def options_of(command):
+    return {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+
+
+def unknown_in(code):
+    """Words after `flux1` that are no command where one has to stand, and options it lacks."""
+    words, command, taken = re.findall(r"[^\s|=]+", code), COMMANDS, {"--help"}
+    for word in words:
+        taken |= options_of(command)
+        if word in getattr(command, "commands", {}):
+            command = command.commands[word]
+    lost = [
+        word for word in words if word.startswith("--") and word not in taken | options_of(command)
+    ]
+    return lost if words[0].startswith("-") or command is not COMMANDS else [words[0], *lost]
+
+
+def test_commands_and_options_named_in_sentences_exist():
+    """History keeps its words: the log and the decisions are not asked."""
+    pages = [page for page in PAGES if page.name != "log.md" and page.parent.name != "decisions"]
+    named = [
+        (page.name, code)
+        for page in [*pages, *ROOT.glob("src/**/*.md")]
+        for code in re.findall(
+            r"`flux1 ([^`\n]+)`", FENCE.sub("", page.read_text(encoding="utf-8"))
+        )
+    ]
+    assert len(named) > 50
+    assert [(page, code) for page, code in named if unknown_in(code)] == []
+    assert unknown_in("plam x") == ["plam"]
+    assert unknown_in("plan draw --vrum 3") == ["--vrum"]
