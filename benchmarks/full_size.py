@@ -358,7 +358,7 @@ def convert(
     target = place or folder / f"{dtype.upper()}{suffix}"
     machine, source = about(), folder / TRANSFORMER
     forget(source)
-    words = ["convert", str(source), str(target), "--to", to, "--dtype", dtype, "--force"]
+    words = ["convert", str(source), str(target), "--to", to, "--dtype", dtype, "--overwrite"]
     took, told = run([*words, *context.args])
     result = {
         "file": {"name": source.name, "bytes": source.stat().st_size},

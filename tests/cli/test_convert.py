@@ -26,7 +26,7 @@ def test_a_model_by_name_to_gguf_and_what_inspect_says_of_it(tmp_path):
     assert {kind: kept["tensors"] for kind, kept in told["dtypes"].items()} == report["tensors"]
     again = flux1("convert", "flux-mini", file, "--to", "gguf")
     assert (again.returncode, again.stdout) == (2, "")
-    assert again.stderr == f"flux1: {file}: is there already; --force writes over it\n"
+    assert again.stderr == f"flux1: {file}: is there already; --overwrite writes over it\n"
 
 
 @pytest.mark.parametrize("command", ["convert", "download"])

@@ -59,8 +59,8 @@ def test_no_file_is_written_over_unasked(drawn, tmp_path):
     file = tmp_path / "small.png"
     file.write_bytes((drawn / "small.png").read_bytes())
     assert run("upscale", file) == ""
-    assert "small-x4.png is there already; --force writes over it" in run("upscale", file)
-    assert run("upscale", file, "--force", "-q") == ""
+    assert "small-x4.png is there already; --overwrite writes over it" in run("upscale", file)
+    assert run("upscale", file, "--overwrite", "-q") == ""
 
 
 def odd(folder, name):

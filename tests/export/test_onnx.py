@@ -207,7 +207,7 @@ def test_what_cannot_be_is_said_in_one_line(given, error, message, tmp_path):
 
 def test_a_folder_that_is_there_is_written_over_by_force_only(tmp_path):
     plan_export(source("tiny"), tmp_path).write()
-    with pytest.raises(OutputError, match="is there already; --force writes over it"):
+    with pytest.raises(OutputError, match="is there already; --overwrite writes over it"):
         plan_export(source("tiny"), tmp_path)
     made = plan_export(source("tiny"), tmp_path, "fp16", force=True).write()
     assert read_folder(tmp_path) == made

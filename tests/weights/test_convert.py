@@ -403,7 +403,7 @@ def test_what_only_a_config_tells_is_not_lost(layout, files, tmp_path):
     ({"source": "autoencoder", "dtype": "nf4"}, "autoencoder is small and not kept in nf4; take b"),
     ({"source": "clip", "layout": "gguf", "place": "x.gguf"}, "not clip; take bfl"),
     ({"source": "clip", "loras": [("l", 1.0)]}, "lora: goes into a transformer"),
-    ({"place": "there.safetensors"}, "there.safetensors: is there already; --force"),
+    ({"place": "there.safetensors"}, "there.safetensors: is there already; --overwrite"),
     ({"place": "."}, "is a file; call it"),
 ])  # fmt: skip
 def test_what_cannot_be_is_one_line(options, said, files, tmp_path):

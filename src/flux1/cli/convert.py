@@ -51,7 +51,9 @@ def convert(
             metavar="FILE[:SCALE]",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over OUT.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "--force", help="Write over OUT.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
@@ -66,7 +68,7 @@ def convert(
     try:
         plan = plan_conversion(
             source, place, layout, dtype, part, [(Path(use.name), use.scale) for use in uses],
-            read(Settings).models, force,
+            read(Settings).models, overwrite,
         )  # fmt: skip
     except OSError as failure:
         raise unreadable(failure) from failure

@@ -34,7 +34,9 @@ def export_onnx(
     opset: Annotated[
         int | None, typer.Option(help="ONNX's version of operators.", show_default="20")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over the folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "--force", help="Write over the folder.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
@@ -50,7 +52,7 @@ def export_onnx(
     except ImportError as failure:
         raise DependencyError("export", failure.name, "export") from failure
 
-    plan = plan_export(source, out, dtype, OPSET if opset is None else opset, force)
+    plan = plan_export(source, out, dtype, OPSET if opset is None else opset, overwrite)
     licence = source.variant.licence
     if not (quiet or licence.commercial_use):
         say(f"licence of these weights: {licence.name} ({licence.duties}); {licence.url}")

@@ -32,7 +32,9 @@ def upscale(
     ] = None,
     scale: Annotated[int, typer.Option(help="2 or 4.")] = 4,
     device: Device = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "--force", help="Write over a file.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
@@ -40,21 +42,23 @@ def upscale(
 ) -> None:
     """Enlarge a picture to 2 or 4 times its width and height."""
     from flux1.cli.picture_input import read_picture
-    from flux1.pipeline.load import choose_device
-    from flux1.pipeline.upscale import upscale_any
     from flux1.safety.provenance import check_writable, write_picture
-    from flux1.settings import Settings, read
 
     if scale not in SCALES:
         near = min(SCALES, key=lambda one: abs(one - scale))
         known = ", ".join(map(str, SCALES))
         raise RequestError("scale", f"{scale} is not one of {known}; nearest: {near}")
     target = file.with_name(f"{file.stem}-x{scale}.png") if output is None else output
-    if target.exists() and target.is_file() and not force:
-        raise OutputError(f"output: {target} is there already; --force writes over it")
+    if target.exists() and target.is_file() and not overwrite:
+        raise OutputError(f"output: {target} is there already; --overwrite writes over it")
     given = read_picture(file)
     check_upscale(*given.picture.size, scale, MOST_PIXELS)
     check_writable(target)
+
+    from flux1.pipeline.load import choose_device  # torch, after all that can be refused without
+    from flux1.pipeline.upscale import upscale_any
+    from flux1.settings import Settings, read
+
     place = choose_device(read(Settings).device if device is None else device)
     large = upscale_any(given.picture, scale, place)
     recipe = _recipe(file, given.picture, scale)

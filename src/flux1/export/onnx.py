@@ -145,7 +145,7 @@ def plan_export(
         told = f"{opset} is not from {FIRST_OPSET} to {LAST_OPSET}; nearest: {near}"
         raise RequestError("opset", told)
     if place.is_file() or (not force and place.is_dir() and any(place.iterdir())):
-        raise OutputError(f"{place}: is there already; --force writes over it")
+        raise OutputError(f"{place}: is there already; --overwrite writes over it")
     try:
         verify(source)
         states, tokenizers = _read(source)

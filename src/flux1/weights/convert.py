@@ -245,7 +245,7 @@ def _check_place(source: str, place: Path, layout: Layout, force: bool) -> None:
     if given.exists() and given.resolve() == place.resolve():
         raise OutputError(f"{place}: is what is read; write to another place")
     if not force and (place.is_file() or (place.is_dir() and any(place.iterdir()))):
-        raise OutputError(f"{place}: is there already; --force writes over it")
+        raise OutputError(f"{place}: is there already; --overwrite writes over it")
 
 
 def _check_untold(networks: Sequence[OpenedNetwork], layout: Layout) -> None:
