@@ -212,7 +212,8 @@ def test_a_run_that_is_asked_to_stop_keeps_its_step_and_goes_on(data, tmp_path, 
     begun = finetune(data, out, console=console, optimizer=optimizer)
     assert begun.run(lambda: next(asked)) is None
     assert "stopped after 3 of 6 steps" in console.file.getvalue()
-    assert not (out / "lora.safetensors").exists()
+    three = finetune(data, tmp_path / "three", optimizer=optimizer, steps=3).run()
+    assert same(tensors(out / "lora.safetensors"), tensors(three))
     made = finetune(data, out, optimizer=optimizer).run()
     whole = finetune(data, tmp_path / "whole", optimizer=optimizer).run()
     assert same(tensors(made), tensors(whole))
@@ -223,8 +224,71 @@ def test_more_steps_go_on_from_the_last_ones_and_fewer_are_refused(data, tmp_pat
     finetune(data, out, steps=4).run()
     longer = finetune(data, out, steps=9).run()
     assert same(tensors(longer), tensors(finetune(data, tmp_path / "whole", steps=9).run()))
-    with pytest.raises(DataError, match=r"steps: 4 is fewer than .*; nearest: 9"):
+    with pytest.raises(DataError, match=r"steps: 4 is fewer than the 9 that .*; nearest: 9"):
         finetune(data, out, steps=4).run()
+
+
+def test_fewer_steps_than_it_was_begun_for_are_enough_once_they_are_done(data, tmp_path):
+    out, asked = tmp_path / "out", iter([False, False, True])
+    finetune(data, out, steps=9).run(lambda: next(asked))
+    made = finetune(data, out, steps=4).run()
+    assert same(tensors(made), tensors(finetune(data, tmp_path / "whole", steps=4).run()))
+
+
+def test_checkpoints_that_are_kept_are_gone_back_to(data, tmp_path):
+    """The other course is kept, and the new one is what it would have been from there."""
+    out, whole, options = tmp_path / "out", tmp_path / "whole", RunOptions(save_every=2)
+    made = finetune(data, out, options, steps=5).run()
+    assert sorted(file.name for file in out.glob("*-0*")) == [
+        "checkpoint-000002.pt", "checkpoint-000004.pt",
+        "lora-000002.safetensors", "lora-000004.safetensors", "preview-000005.png",
+    ][:4]  # fmt: skip
+    first, five = tensors(out / "lora-000002.safetensors"), tensors(made)
+    assert same(first, tensors(finetune(data, whole, steps=2).run()))
+    console = Console(file=StringIO(), width=300)
+    slow = {"learning_rate": 1e-5, "steps": 4}
+    again = finetune(data, out, replace(options, from_step=2), console=console, **slow).run()
+    said = console.file.getvalue()
+    assert "from step 2 on, learning rate 1e-05 (before: " in said
+    place = out / "before-going-back-to-000002"
+    assert f"goes back to step 2; what came after it lies in {place}" in said
+    assert same(tensors(place / "lora.safetensors"), five)
+    assert (place / "checkpoint-000004.pt").exists()
+    assert same(tensors(again), tensors(finetune(data, whole, **slow).run()))
+    assert not same(tensors(again), five)
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["learning_rate"] == 1e-5
+    told = json.loads((out / "run.json").read_text())["changes"]
+    assert told[0]["from_step"] == 2
+    assert told[0]["learning_rate"][1] == 1e-5
+    with pytest.raises(DataError, match=r"from_step: 3 was not kept in .*0, 2, 4; nearest: 2"):
+        finetune(data, out, replace(options, from_step=3), **slow).run()
+
+
+def test_after_losses_that_are_no_numbers_a_lower_rate_goes_on(data, tmp_path):
+    out = tmp_path / "out"
+    finetune(data, out, RunOptions(save_every=1), steps=2).run()
+    with pytest.raises(DataError, match="lower the learning rate and run again") as caught:
+        finetune(data, out, RunOptions(save_every=1), steps=99, learning_rate=1e30).run()
+    assert "\n" not in str(caught.value)
+    made = finetune(data, out, RunOptions(from_step=2), steps=4, learning_rate=1e-4).run()
+    assert all(value.isfinite().all() for value in tensors(made).values())
+
+
+def test_a_run_in_bfloat16_is_one_on_a_cpu_too(data, tmp_path):
+    near = {}
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / precision
+        options = RunOptions(log_every=1, save_dtype="float32")
+        finetune(data, out, options, steps=3, precision=precision).run()
+        near[precision] = [loss for loss, _ in losses(out).values()]
+    assert near["bfloat16"] == pytest.approx(near["float32"], rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_loras_file_has_the_numbers_that_were_asked_for(data, tmp_path, dtype):
+    made = finetune(data, tmp_path / "out", RunOptions(save_dtype=dtype), steps=1).run()
+    assert {one.dtype for one in tensors(made).values()} == {getattr(torch, dtype)}
 
 
 @pytest.mark.parametrize(

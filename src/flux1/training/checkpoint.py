@@ -4,6 +4,8 @@ A run on several processes writes the same file as a run on one, and goes on fro
 """
 
 import os
+import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +19,8 @@ from flux1.training.distributed import ALONE, World, collected, divided_like
 from flux1.training.ema import Ema
 
 FILE = "checkpoint.pt"
+NUMBERED = "checkpoint-{:06d}.pt"
+DAMAGED = (RuntimeError, KeyError, ValueError, TypeError, EOFError, UnpicklingError)
 
 
 def save_checkpoint(
@@ -26,13 +30,18 @@ def save_checkpoint(
     ema: Ema,
     optimizers: list[torch.optim.Optimizer],
     world: World = ALONE,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
-    """OutputError if the place cannot be written (a full disk): the checkpoint before is kept."""
+    """Write everything that the run needs to go on, and `about` it what a reader of the file needs.
+
+    OutputError if the place cannot be written (a full disk): the checkpoint before is kept.
+    """
     state = {
         "step": step,
         "model": collected(model.state_dict()),
         "ema": collected(ema.state_dict()),
         "optimizers": [collected(o.state_dict()) for o in optimizers],
+        "about": dict(about or {}),
     }
     if not world.first:
         return
@@ -67,12 +76,55 @@ def load_checkpoint(
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             _divide_moments(saved, optimizer)
             optimizer.load_state_dict(saved)
-    except (RuntimeError, KeyError, ValueError, EOFError, UnpicklingError) as failure:
+    except DAMAGED as failure:
         raise DataError(
-            f"{path} does not continue this run ({str(failure).splitlines()[0]}): "
+            f"{path} does not continue this run ({_cause(failure)}): "
             "train into another folder, or remove it to start again"
         ) from failure
     return int(state["step"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Everything in a checkpoint; its tensors are read when they are used. DataError if the file is
+    damaged or something else."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        int(state["step"])
+    except (*DAMAGED, OSError) as failure:
+        raise DataError(f"{path}: is no checkpoint of a run ({_cause(failure)})") from failure
+    return state
+
+
+def finished_steps(folder: Path) -> int:
+    """The steps that the last checkpoint in a folder has behind it, 0 if there is none."""
+    path = folder / FILE
+    return int(read_checkpoint(path)["step"]) if path.exists() else 0
+
+
+def keep_numbered(folder: Path, step: int) -> None:
+    """Let the last checkpoint, which is of that step, be kept when the next one replaces it."""
+    put_beside(folder / FILE, folder / NUMBERED.format(step))
+
+
+def numbered_steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints that were kept, in order."""
+    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-[0-9]*.pt"))
+
+
+def put_beside(file: Path, place: Path) -> None:
+    """One more name for a file that is only ever replaced, never changed; a copy where the file
+    system has no links. OutputError if it cannot be written."""
+    partial = place.with_name(place.name + ".partial")
+    try:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(file, partial)
+        except OSError:
+            shutil.copyfile(file, partial)
+        partial.replace(place)
+        partial.unlink(missing_ok=True)  # two names of one file: nothing was renamed
+    except OSError as failure:
+        raise OutputError(f"{place}: cannot be written: {failure.strerror}") from failure
 
 
 def _divided(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -99,4 +151,4 @@ def _cause(failure: BaseException) -> str:
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror
         inner = inner.__context__
-    return str(failure).splitlines()[0]
+    return (str(failure).splitlines() or [type(failure).__name__])[0]

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from flux1.errors import DataError
 from flux1.training.adamw8bit import AdamW8bit
-from flux1.training.checkpoint import load_checkpoint, save_checkpoint
+from flux1.training.checkpoint import keep_numbered, load_checkpoint, save_checkpoint
 from flux1.training.distributed import ALONE, World
 from flux1.training.ema import Ema
 from flux1.training.log import Logger, Pace, open_loggers, written
@@ -37,7 +37,7 @@ class LoopSettings:
     `learning_rate` is AdamW's, `matrix_learning_rate` Muon's. `precision` is that of the matrix
     products; weights and averages are always float32, moments too but for `adamw8bit`. `patience`:
     how many steps in a row may have a loss or a gradient that is not finite (they change nothing)
-    before the run stops.
+    before the run stops. `keep_every`: steps between checkpoints that stay, 0: none do.
     """
 
     steps: PositiveInt
@@ -51,6 +51,7 @@ class LoopSettings:
     clip_norm: PositiveFloat = 1.0
     seed: NonNegativeInt = 0
     checkpoint_every: PositiveInt = 500
+    keep_every: NonNegativeInt = 0
     preview_every: PositiveInt = 500
     log_every: PositiveInt = 50
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -147,11 +148,14 @@ def run(
     loggers: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
     world: World = ALONE,
+    at_checkpoint: Callable[[int], None] = lambda _: None,
 ) -> Ran:
     """Train to `settings.steps`, from the last checkpoint in `folder` if there is one.
 
     `stop_at` is asked after each step; when it answers true, a checkpoint is written and the run
-    ends early. `loggers` are those of training/log.py, which are told `about` the run.
+    ends early. `loggers` are those of training/log.py, which are told `about` the run, as the
+    checkpoint is. `at_checkpoint` is called after each with the steps done, while the model has
+    the averaged weights.
     DataError, with the checkpoint as it was, if loss or gradient stop being finite; OutputError,
     likewise, if a file cannot be written.
     """
@@ -186,14 +190,19 @@ def run(
             progress.step(done, made.loss, pace.rate)
             last = done == settings.steps
             if done % settings.log_every == 0 or last:
-                row = _row(made, pace, objective.unit)
+                row = _row(made, pace, objective.unit, _rate(optimizers))
                 for logger in told:
                     logger.figures(done, row)
                 progress.row(done, made.loss, pace.rate)
                 pace.restart()
             stopping = world.any(stop_at(), device)
-            if done % settings.checkpoint_every == 0 or last or stopping:
-                save_checkpoint(folder, done, model, ema, optimizers, world)
+            keeps = settings.keep_every and done % settings.keep_every == 0
+            if done % settings.checkpoint_every == 0 or keeps or last or stopping:
+                save_checkpoint(folder, done, model, ema, optimizers, world, about)
+                if keeps and world.first:
+                    keep_numbered(folder, done)
+                with shown(model, ema, settings.compile):
+                    at_checkpoint(done)
             if done % settings.preview_every == 0 or last:
                 with shown(model, ema, settings.compile):
                     preview = objective.preview(model)
@@ -224,7 +233,7 @@ def _opened(
     return loggers
 
 
-def _row(made: _Step, pace: Pace, unit: str) -> dict[str, float]:
+def _row(made: _Step, pace: Pace, unit: str, rate: float) -> dict[str, float]:
     """A row of the log: `data_..._per_s` is what the data alone would give."""
     memory = memory_taken()
     return {
@@ -232,6 +241,7 @@ def _row(made: _Step, pace: Pace, unit: str) -> dict[str, float]:
         f"data_{unit}_per_s": pace.data_rate,
         **({} if memory is None else {"memory_gb": memory / 1e9}),
         "loss": made.loss,
+        "learning_rate": rate,
         "grad_norm": made.norm,
         **made.figures,
     }
@@ -243,8 +253,14 @@ def _check_patience(left_out: list[int], patience: int, made: _Step) -> None:
     if len(recent) > patience and recent[-1] - recent[0] == patience:
         raise DataError(
             f"loss {made.loss} and gradient norm {made.norm} at step {left_out[-1]}; the last "
-            "checkpoint is as it was: lower the learning rate and run again to go on from it"
+            "checkpoint is as it was: lower the learning rate and run again to go on from it, or "
+            "from one that was kept before"
         )
+
+
+def _rate(optimizers: list[torch.optim.Optimizer]) -> float:
+    """The learning rate of the step that was just made (AdamW's)."""
+    return float(optimizers[0].param_groups[0]["lr"])
 
 
 def _set_rates(

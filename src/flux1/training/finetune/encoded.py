@@ -67,9 +67,10 @@ class EncodedPictures:
         keeps = dropped[self.world.rank :: self.world.size] >= self.caption_dropout
         words = text([p.caption if keep else "" for p, keep in zip(shown, keeps, strict=True)])
         return NamedBatch(
-            torch.stack([_tokens(picture) for picture in shown]).float(),
-            torch.stack([one.txt for one in words]).float(),
-            torch.stack([one.pooled for one in words]).float(),
+            # widened first: under autocast a CPU stacks no float16
+            torch.stack([_tokens(picture).float() for picture in shown]),
+            torch.stack([one.txt.float() for one in words]),
+            torch.stack([one.pooled.float() for one in words]),
             shown[0].grid,
             tuple(picture.name for picture in shown),
         )

@@ -2,23 +2,28 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flux1.errors import OutputError
 from flux1.model.transformer import Transformer
 from flux1.training.distributed import World, collected
+from flux1.training.finetune.folder import LORA_FILE
 from flux1.training.finetune.parts import Parts
+from flux1.training.finetune.settings import FinetuneSettings, RunOptions
 from flux1.training.lora import LoraNetwork
 from flux1.weights.kinds.family import bfl_name
 from flux1.weights.load import load_text
 from flux1.weights.lora.save import save_lora
+from flux1.weights.model_files import Source
 from flux1.weights.save import save_bfl, save_model_folder
 
-LORA_FILE, MODEL_FOLDER = "lora.safetensors", "model"
+MODEL_FOLDER = "model"
 
 
 def save_learnt(
@@ -26,18 +31,20 @@ def save_learnt(
     transformer: Transformer,
     out: Path,
     parts: Parts,
-    layout: str,
+    options: RunOptions,
+    step: int,
     world: World,
 ) -> Path:
-    """Write what the learner has now, in the run's precision. All processes must call it.
+    """Write what the learner has after so many steps: a LoRA in the options' numbers, a model in
+    the run's precision. All processes must call it.
 
     OutputError if the place cannot be written.
     """
-    dtype = getattr(torch, parts.settings.precision)
     if isinstance(learner, LoraNetwork):
         if world.first:
-            _save_lora(out / LORA_FILE, learner, dtype, parts, layout)
+            _save_lora(out / LORA_FILE, learner, parts, options, step)
         return out / LORA_FILE
+    dtype = getattr(torch, parts.settings.precision)
     state = collected(transformer.state_dict())
     if world.first:
         with torch.device("meta"):
@@ -47,19 +54,32 @@ def save_learnt(
     return out / MODEL_FOLDER
 
 
+def about_run(source: Source, settings: FinetuneSettings) -> dict[str, Any]:
+    """What the files of a run say of it: the model and the settings."""
+    given = {name: value for name, value in asdict(settings).items() if value is not None}
+    return {"model": source.variant.id, "model_hash": source.model_hash, **given}
+
+
 def _save_lora(
-    file: Path, learner: LoraNetwork, dtype: torch.dtype, parts: Parts, layout: str
+    file: Path, learner: LoraNetwork, parts: Parts, options: RunOptions, step: int
 ) -> None:
-    factors = {
-        name: (down.to(dtype), up.to(dtype)) for name, (down, up) in learner.factors().items()
-    }
-    source, settings = parts.source, asdict(parts.settings)
-    about = {
-        "model": source.variant.id,
-        "model_hash": source.model_hash,
-        **{name: value for name, value in settings.items() if value is not None},
-    }
-    save_lora(file, factors, learner.alpha, source.variant.transformer, layout, about)
+    settings, config = parts.settings, parts.source.variant.transformer
+    dtype = getattr(torch, options.save_dtype or settings.precision)
+    about = about_run(parts.source, settings) | {"step": step}
+    factors = in_dtype(learner.factors(), dtype)
+    save_lora(file, factors, learner.alpha, config, options.layout, about)
+
+
+def in_dtype(
+    factors: Mapping[str, tuple[Tensor, Tensor]], dtype: torch.dtype
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """A LoRA's factors in a number format. OutputError, naming the layer, if a number does not fit
+    into it (float16 ends at 65504)."""
+    narrow = {name: (down.to(dtype), up.to(dtype)) for name, (down, up) in factors.items()}
+    for name, pair in narrow.items():
+        if not all(bool(one.isfinite().all()) for one in pair):
+            raise OutputError(f"save_dtype: {name} has numbers that {dtype} cannot hold")
+    return narrow
 
 
 def _save_model(folder: Path, transformer: Transformer, parts: Parts) -> None:

@@ -6,11 +6,9 @@ In the run's folder, the same call goes on where it was.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -19,23 +17,25 @@ from flux1.errors import DataError
 from flux1.pipeline.loaded import Loaded
 from flux1.pipeline.memory import give_back
 from flux1.request import make_request
+from flux1.training.checkpoint import FILE as CHECKPOINT
+from flux1.training.checkpoint import put_beside
 from flux1.training.distributed import World, divide
 from flux1.training.finetune.cache import Cache, RememberedText
 from flux1.training.finetune.captioned import CaptionedObjective
 from flux1.training.finetune.choose import check_options
 from flux1.training.finetune.encoded import EncodedPicture, EncodedPictures
+from flux1.training.finetune.folder import LORA_FILE, NUMBERED_LORA, RunFolder
 from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
-from flux1.training.finetune.result import save_learnt
+from flux1.training.finetune.result import about_run, save_learnt
 from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOptions
 from flux1.training.loop import LoopSettings, run, shown
 from flux1.training.transformer import recompute_blocks
-from flux1.weights.files.safetensors import read_json, write_json
 from flux1.weights.model_files import Source, verify
 
-RUN_FILE = "run.json"
 PATIENCE = 10  # steps in a row without a finite gradient
+SAVE_EVERY = 250  # steps of a LoRA's run, whose checkpoints are small
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Finetune:
             )
         for prompt in self.options.prompts:
             make_request(variant, prompt)  # what is wrong with one is said now
+        self._folder.check()
         verify(self.source)
         parts = Parts(self.source, self.settings, self.device)
         cache = Cache(self.cache, f"{self.source.model_hash} {self.settings.precision}")
@@ -81,7 +82,7 @@ class Finetune:
     def _prepared(self, parts: Parts, cache: Cache) -> tuple[EncodedPicture, ...]:
         preparation = Preparation(self.pictures, parts, cache, self.remarks, self.console)
         encoded = preparation.encoded(self.options.prompts)
-        self._claim(encoded)
+        self._say(*self._folder.claim(_digest(encoded)))
         names, sizes = {one.name for one in encoded}, {one.grid for one in encoded}
         self._say(f"{len(names)} pictures, {len(sizes)} sizes", *self.remarks)
         return encoded
@@ -121,19 +122,57 @@ class Finetune:
             options.prompts,
             self.remarks,
         )
+
+        def save(step: int) -> Path:
+            return save_learnt(learner, transformer, self.out, parts, options, step, world)
+
+        about = about_run(self.source, settings) | {
+            "transformer": asdict(self.source.variant.transformer)
+        }
         ran = run(
-            objective, self._loop(), self.out, self.console, stop_at, options.loggers,
-            asdict(settings), world,
+            objective, self._loop(), self.out, self.console, stop_at, options.loggers, about, world,
+            self._at_checkpoint(save),
         )  # fmt: skip
         for step in ran.left_out:
             self.remarks.add("steps without a finite gradient, which changed nothing", str(step))
         if ran.done < settings.steps:
-            self._say(f"stopped after {ran.done} of {settings.steps} steps; the same goes on there")
+            self._say(*self._stopped(ran.done))
             return None
         with shown(learner, ran.ema):
-            return save_learnt(
-                learner, transformer, self.out, parts, self.options.layout, self.world
-            )
+            return save(ran.done)
+
+    def _at_checkpoint(self, save: Callable[[int], Path]) -> Callable[[int], None]:
+        """At each checkpoint a LoRA is written too, and kept where the checkpoint is. All weights
+        are not: they are large, and `flux1 convert` takes them out of a checkpoint."""
+
+        def saved(step: int) -> None:
+            save(step)
+            if self.world.first and self._save_every and step % self._save_every == 0:
+                put_beside(self.out / LORA_FILE, self.out / NUMBERED_LORA.format(step))
+
+        return saved if self.settings.method == "lora" else lambda step: None
+
+    def _stopped(self, done: int) -> tuple[str, str]:
+        kept = {
+            "lora": f"{self.out / LORA_FILE} is what they taught",
+            "full": f"flux1 convert {self.out / CHECKPOINT} FOLDER --to diffusers writes what they "
+            "taught",
+        }
+        again = "" if self.options.from_step is None else " without --from-step"
+        return (
+            f"stopped after {done} of {self.settings.steps} steps; the same{again} goes on there",
+            kept[self.settings.method],
+        )
+
+    @property
+    def _folder(self) -> RunFolder:
+        model_hash, options = self.source.model_hash, self.options
+        return RunFolder(self.out, model_hash, self.settings, options.from_step)
+
+    @property
+    def _save_every(self) -> int:
+        usual = SAVE_EVERY if self.settings.method == "lora" else 0
+        return self.options.save_every or usual
 
     def _loop(self) -> LoopSettings:
         settings, options = self.settings, self.options
@@ -149,36 +188,12 @@ class Finetune:
             ema_decay=settings.ema_decay,
             seed=settings.seed,
             checkpoint_every=options.checkpoint_every,
+            keep_every=self._save_every,
             preview_every=options.preview_every,
             log_every=options.log_every,
             precision=settings.precision,
             patience=PATIENCE,
         )
-
-    def _claim(self, encoded: tuple[EncodedPicture, ...]) -> None:
-        """Keep what the run was begun with. DataError if something else began in this folder; more
-        steps than then may be asked for."""
-        learnt = [f"{one.name}\n{one.caption}\n{one.latents.name}" for one in encoded]
-        told = "\n".join(sorted(learnt)).encode(errors="surrogateescape")  # as files may be named
-        digest = hashlib.sha256(told).hexdigest()
-        mine = _as_json(
-            {"model": self.source.model_hash, "pictures": digest[:16], **asdict(self.settings)}
-        )
-        path = self.out / RUN_FILE
-        theirs = read_json(path) if path.exists() else mine
-        changed = [name for name in mine if name != "steps" and mine[name] != theirs.get(name)]
-        if changed:
-            raise DataError(
-                f"out: {self.out} was begun with other {', '.join(changed)} (see {RUN_FILE}): "
-                "choose another folder with --out, or go on as it was"
-            )
-        begun_for = int(theirs["steps"])
-        if self.settings.steps < begun_for:
-            raise DataError(
-                f"steps: {self.settings.steps} is fewer than {self.out} was begun for; "
-                f"nearest: {begun_for}"
-            )
-        write_json(path, mine)
 
     def _say(self, *lines: str) -> None:
         if self.world.first:
@@ -186,7 +201,8 @@ class Finetune:
                 self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _as_json(value: dict[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file: tuples are lists there."""
-    back: dict[str, Any] = json.loads(json.dumps(value))
-    return back
+def _digest(encoded: tuple[EncodedPicture, ...]) -> str:
+    """A hash of all that is learnt from."""
+    learnt = [f"{one.name}\n{one.caption}\n{one.latents.name}" for one in encoded]
+    told = "\n".join(sorted(learnt)).encode(errors="surrogateescape")  # as files may be named
+    return hashlib.sha256(told).hexdigest()[:16]

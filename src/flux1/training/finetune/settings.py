@@ -95,7 +95,8 @@ class Pictures:
 @dataclass(frozen=True)
 class RunOptions:
     """What a run does beside learning; nothing of it changes what is learnt. `recompute`: of each
-    block, for the gradient, what could be kept instead. `layout` is the LoRA file's."""
+    block, for the gradient, what could be kept instead. `layout` and `save_dtype` are the LoRA
+    file's. `from_step` names a checkpoint that was kept, by which an earlier course is left."""
 
     prompts: Annotated[
         tuple[str, ...],
@@ -105,6 +106,18 @@ class RunOptions:
         int, About("Steps between those pictures.", option="--validate-every", least=1)
     ] = 250
     checkpoint_every: Annotated[int, About("Steps between checkpoints.", least=1)] = 100
+    save_every: Annotated[
+        int | None,
+        About(
+            "Steps between checkpoints and LoRA files that are kept under their step's number.",
+            "250 for a LoRA, none for all weights",
+            least=1,
+        ),
+    ] = None
+    from_step: Annotated[
+        int | None,
+        About("Go back to a checkpoint that was kept (0: begin again).", "the last", least=0),
+    ] = None
     log_every: Annotated[int, About("Steps between rows of the log.", least=1)] = 10
     loggers: Annotated[
         tuple[str, ...],
@@ -120,3 +133,7 @@ class RunOptions:
     layout: Annotated[
         str, About("Of the LoRA's file: diffusers, comfyui, kohya.", option="--format")
     ] = "diffusers"
+    save_dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        About("Numbers in the LoRA's file: float32, bfloat16 or float16.", "the precision"),
+    ] = None
