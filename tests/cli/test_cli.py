@@ -218,16 +218,20 @@ def test_a_prompt_too_long_for_jpeg_is_refused_before_drawing(tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [("a fox", "--size", "100x100"), ("a fox", "-o", "fox.gif"), ("a", "red", "fox"), ("",)],
-    ids=str,
-)
+    [
+        ("generate", "a fox", "--size", "100x100"), ("generate", "a fox", "-o", "fox.gif"),
+        ("generate", "a", "red", "fox"), ("generate", ""), ("plan", "draw", "--size", "100x64"),
+        ("upscale", "nothing.png"), ("train", "lora", "--data", "x", "--full"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_request_is_refused_before_torch_is_imported(words):
     code = (
         "import sys, flux1.cli.main as cli\n"
         "try: cli.main()\n"
         "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
-    command = [sys.executable, "-c", code, "generate", *words]
+    command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "2 False\n", done.stderr
 
