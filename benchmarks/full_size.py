@@ -247,8 +247,11 @@ def _table(file: Path) -> dict[str, int]:
         lines = [line.split() for line in file.read_text().splitlines()]
     except OSError:
         return {}
-    return {words[0].rstrip(":"): int(words[1]) for words in lines if words[1:2] and
-            words[1].isdecimal()}  # fmt: skip
+    return {
+        words[0].rstrip(":"): int(words[1])
+        for words in lines
+        if words[1:2] and words[1].isdecimal()
+    }
 
 
 def forget(file: Path) -> None:

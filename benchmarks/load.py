@@ -59,9 +59,11 @@ async def ask(client: openai.AsyncOpenAI, model: str, account: str, rng: random.
     error = None
     try:
         answer = await client.images.generate(
-            model=model, prompt=f"a fox {rng.random():.3f}", size=wanted["size"],
+            model=model,
+            prompt=f"a fox {rng.random():.3f}",
+            size=wanted["size"],
             extra_body=extra,
-        )  # fmt: skip
+        )
         if not answer.data or not answer.data[0].b64_json:
             error = "no picture"
     except openai.APIError as failure:

@@ -76,13 +76,25 @@ class Base:
 def learn(base: Base, model: str, pictures: Path, out: Path, steps: int) -> Path:
     source = base.source(model)
     settings = choose_settings(
-        source.variant, torch.float32, rank=RANK, alpha=ALPHA, steps=steps, keep=base.keep,
+        source.variant,
+        torch.float32,
+        rank=RANK,
+        alpha=ALPHA,
+        steps=steps,
+        keep=base.keep,
         quantize=base.quantize,
-    )  # fmt: skip
+    )
     run = Finetune(
-        source, Pictures(pictures), settings, RunOptions(), out, out / "cache", Console(), CPU,
+        source,
+        Pictures(pictures),
+        settings,
+        RunOptions(),
+        out,
+        out / "cache",
+        Console(),
+        CPU,
         ALONE,
-    )  # fmt: skip
+    )
     made = run.run()
     assert made is not None
     return made
@@ -127,11 +139,15 @@ def diffusers_latents(
     for request in drawing.requests(pipe):
         words, noise = pipe.encode(request.prompt), pipe.start(request, request.seed).x
         drawn = theirs(
-            prompt_embeds=words.txt[None], pooled_prompt_embeds=words.pooled[None],
-            guidance_scale=request.guidance, num_inference_steps=request.steps,
-            width=request.width, height=request.height, latents=noise[None],
+            prompt_embeds=words.txt[None],
+            pooled_prompt_embeds=words.pooled[None],
+            guidance_scale=request.guidance,
+            num_inference_steps=request.steps,
+            width=request.width,
+            height=request.height,
+            latents=noise[None],
             output_type="latent",
-        )  # fmt: skip
+        )
         found.append(drawn.images[0])
     return found
 
@@ -221,9 +237,13 @@ def main(
             apart[name] = measured(base, model, folder / "pictures", folder / name, steps, drawing)
             print(name, apart[name])
     figures = {
-        "model": model, "steps": steps, "rank": RANK, "alpha": ALPHA, "prompts": PROMPTS,
+        "model": model,
+        "steps": steps,
+        "rank": RANK,
+        "alpha": ALPHA,
+        "prompts": PROMPTS,
         "apart": apart,
-    }  # fmt: skip
+    }
     write_result(result_path("lora-everywhere", label, out), machine, figures)
 
 

@@ -103,9 +103,11 @@ class Sight:
 
     def stands(self, place: str) -> bool:
         return {
-            "left": self.x < 0.5, "right": self.x > 0.5, "above": self.y < 0.5,
+            "left": self.x < 0.5,
+            "right": self.x > 0.5,
+            "above": self.y < 0.5,
             "below": self.y > 0.5,
-        }[place]  # fmt: skip
+        }[place]
 
 
 def look_for_zorb(picture: Image.Image) -> Sight:
@@ -191,9 +193,16 @@ def train(model: str, out: Path, options: list[str]) -> dict:
     pictures = out / "pictures"
     ZORB["write"](pictures)
     words = [
-        "train", "lora", "--model", model, "--data", str(pictures), "--out", str(out / "run"),
+        "train",
+        "lora",
+        "--model",
+        model,
+        "--data",
+        str(pictures),
+        "--out",
+        str(out / "run"),
         *options,
-    ]  # fmt: skip
+    ]
     command = [sys.executable, "-m", "flux1", *words]
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True)

@@ -143,8 +143,11 @@ def export(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as place:
             words = ["export", "onnx", "--model", model, "--dtype", dtype, "--out", f"{place}/x"]
             took = summary([run_python("-m", "flux1", *words)])
-            files = {p.relative_to(place).as_posix(): p.stat().st_size
-                     for p in Path(place).rglob("*") if p.is_file()}  # fmt: skip
+            files = {
+                p.relative_to(place).as_posix(): p.stat().st_size
+                for p in Path(place).rglob("*")
+                if p.is_file()
+            }
         found[dtype] = took | {"bytes": sum(files.values()), "files": files}
     return found
 

@@ -192,9 +192,11 @@ class Sample:
 
 def _sample(variant: Variant) -> Sample:
     networks = Loaded(
-        variant, random_transformer(variant.transformer, SEED),
-        Autoencoder(variant.autoencoder).eval(), RandomText(variant),
-    )  # fmt: skip
+        variant,
+        random_transformer(variant.transformer, SEED),
+        Autoencoder(variant.autoencoder).eval(),
+        RandomText(variant),
+    )
     return Sample(FluxPipeline(networks), make_request(variant, PROMPT, seed=SEED))
 
 
@@ -307,16 +309,28 @@ PARTS = {"blocks": time_blocks, "mini": time_mini, "cold": time_cold}
 def table(duels: list[Duel], before: float, after: float) -> Table:
     threads = torch.get_num_threads()
     title = f"flux1 / diffusers, {threads} threads, sgemm {before} and {after} GFLOP/s"
-    columns = ("what", "flux1 least", "median", "diffusers least", "median", "ratio of the least",
-               "median of ratios", "largest difference")  # fmt: skip
+    columns = (
+        "what",
+        "flux1 least",
+        "median",
+        "diffusers least",
+        "median",
+        "ratio of the least",
+        "median of ratios",
+        "largest difference",
+    )
     rows = []
     for d in duels:
         figures = [f(side) for side in (d.ours, d.theirs) for f in (min, statistics.median)]
-        rows.append((
-            d.name, *(f"{figure:.3f} {d.unit}" for figure in figures),
-            f"{d.ratio_of_minima:.2f}", f"{d.paired_median:.2f}",
-            "" if d.difference is None else f"{d.difference:.1e}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                d.name,
+                *(f"{figure:.3f} {d.unit}" for figure in figures),
+                f"{d.ratio_of_minima:.2f}",
+                f"{d.paired_median:.2f}",
+                "" if d.difference is None else f"{d.difference:.1e}",
+            )
+        )
     return Table(title, columns, tuple(rows))
 
 

@@ -66,9 +66,7 @@ def objective_of(
     )
     transformer = parts.transformer()
     learner = parts.lora(transformer)
-    networks = Loaded(
-        source.variant, transformer, parts.autoencoder_shape(), RememberedText(cache)
-    )  # fmt: skip
+    networks = Loaded(source.variant, transformer, parts.autoencoder_shape(), RememberedText(cache))
     walk = EncodedPictures(encoded, settings.batch_size, 0, settings.caption_dropout, ALONE)
     return CaptionedObjective(learner, networks, walk, settings.guidance), settings
 
@@ -76,10 +74,16 @@ def objective_of(
 def loop_settings(settings: FinetuneSettings) -> LoopSettings:
     """As a user's run has them, but for the number of steps."""
     return LoopSettings(
-        steps=10**6, batch_size=settings.batch_size, learning_rate=settings.learning_rate,
-        matrix_learning_rate=settings.learning_rate, ema_decay=settings.ema_decay,
-        log_every=10, checkpoint_every=STEPS, preview_every=10**6, precision=settings.precision,
-    )  # fmt: skip
+        steps=10**6,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        matrix_learning_rate=settings.learning_rate,
+        ema_decay=settings.ema_decay,
+        log_every=10,
+        checkpoint_every=STEPS,
+        preview_every=10**6,
+        precision=settings.precision,
+    )
 
 
 def bare(objective: CaptionedObjective, settings: LoopSettings, steps: int = STEPS) -> Moment:

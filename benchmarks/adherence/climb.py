@@ -56,9 +56,14 @@ def climb(
     ladder.append(("FLUX.1 [dev], as published", "", "", *published, "", ""))
 
     columns = (
-        "model", "steps", "model calls", *(name.replace("_", " ") for name in CATEGORIES),
-        "overall", f"of {models[0].label}'s", "s a picture",
-    )  # fmt: skip
+        "model",
+        "steps",
+        "model calls",
+        *(name.replace("_", " ") for name in CATEGORIES),
+        "overall",
+        f"of {models[0].label}'s",
+        "s a picture",
+    )
     width, height = models[0].size
     title = (
         f"Share of {width}x{height} pictures that show what was asked, {len(cases)} prompts. "
@@ -111,15 +116,24 @@ def _apart(read: dict[str, list[Read]]) -> Table:
         groups = {group: shares(reads, group) for group in ("all", "held out", "seen")}
         objects = [row.groups["all"] for row in rows(reads) if row.measure == "objects"]
         counted = (
-            groups["held out"].get("colours"), groups["seen"].get("colours"),
-            groups["held out"].get("style"), groups["seen"].get("style"),
-            objects[0] if objects else None, groups["all"].get("free"),
-        )  # fmt: skip
+            groups["held out"].get("colours"),
+            groups["seen"].get("colours"),
+            groups["held out"].get("style"),
+            groups["seen"].get("style"),
+            objects[0] if objects else None,
+            groups["all"].get("free"),
+        )
         words = [_overall(shares(reads, group)) for group in ("plain words", "own words")]
         lines.append((label, *words, *map(percent, counted)))
     columns = (
-        "model", "overall, plain words", "overall, words never trained on", "held-out colours",
-        "other colours", "held-out styles", "other styles", "free words, objects",
+        "model",
+        "overall, plain words",
+        "overall, words never trained on",
+        "held-out colours",
+        "other colours",
+        "held-out styles",
+        "other styles",
+        "free words, objects",
         "free words, all that is said",
-    )  # fmt: skip
+    )
     return Table("The same pictures, counted apart.", columns, tuple(lines))

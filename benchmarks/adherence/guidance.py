@@ -111,9 +111,13 @@ def sweep(
             }
         )
     columns = (
-        "guidance", f"{teacher.label}, true guidance", "told", "overall", f"of {teacher.label}'s",
+        "guidance",
+        f"{teacher.label}, true guidance",
+        "told",
+        "overall",
+        f"of {teacher.label}'s",
         "velocity error",
-    )  # fmt: skip
+    )
     title = f"Embedded guidance beside {teacher.label}'s own, {len(cases)} prompts."
     figures = {"models": [facts(one) for one in models], "points": points}
     note = f"{NOTE} to {len(paths)} pictures."

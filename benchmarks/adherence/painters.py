@@ -72,9 +72,16 @@ class Model:
     def request(self, prompt: str, seed: int) -> ImageRequest:
         """The request for one picture. RequestError for an option that the model has not."""
         return make_request(
-            load(self.source).variant, prompt, seed=seed, width=self.size[0], height=self.size[1],
-            steps=self.steps, guidance=self.guidance, true_cfg=self.true_cfg, solver=self.solver,
-        )  # fmt: skip
+            load(self.source).variant,
+            prompt,
+            seed=seed,
+            width=self.size[0],
+            height=self.size[1],
+            steps=self.steps,
+            guidance=self.guidance,
+            true_cfg=self.true_cfg,
+            solver=self.solver,
+        )
 
     def draw(self, cases: Sequence[Case]) -> Iterator[Image.Image]:
         """The cases share model calls: by another order of rounding, a pixel may then differ by 1

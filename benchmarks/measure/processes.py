@@ -85,9 +85,12 @@ def start_server(data: Path, *words: str) -> Server:
     began, log = time.monotonic(), data / "server.log"
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [*command, *words], stdout=subprocess.PIPE, stderr=errors, text=True,
+            [*command, *words],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
             env={**os.environ, **limits},
-        )  # fmt: skip
+        )
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:

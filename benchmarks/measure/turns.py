@@ -25,9 +25,11 @@ class Times:
         """The least and the median of both."""
         clock, cpu = ([1000 * one for one in each] for each in (self.clock, self.cpu))
         return {
-            "least_ms": min(clock), "median_ms": statistics.median(clock),
-            "least_cpu_ms": min(cpu), "median_cpu_ms": statistics.median(cpu),
-        }  # fmt: skip
+            "least_ms": min(clock),
+            "median_ms": statistics.median(clock),
+            "least_cpu_ms": min(cpu),
+            "median_cpu_ms": statistics.median(cpu),
+        }
 
 
 def take_turns(

@@ -191,10 +191,16 @@ def make_request(variant: Variant, prompt: str, **asked: Unpack[Asked]) -> Image
     like = presets.find(asked.get("like"))
     loras = lora_uses(asked["loras"] if "loras" in given else ())
     request = ImageRequest(
-        model=variant.id, prompt=prompt, width=width, height=height,
-        seed=in_range("seed", seed, 0, MAX_SEED - (num_images - 1)), num_images=num_images,
-        loras=loras, like=asked.get("like"), **turned,
-    )  # fmt: skip
+        model=variant.id,
+        prompt=prompt,
+        width=width,
+        height=height,
+        seed=in_range("seed", seed, 0, MAX_SEED - (num_images - 1)),
+        num_images=num_images,
+        loras=loras,
+        like=asked.get("like"),
+        **turned,
+    )
     _check_together(variant, request, like)
     return request
 

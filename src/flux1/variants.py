@@ -54,8 +54,10 @@ class Text:
     def encoders(self) -> dict[Encoder, EncoderConfig]:
         """Those that it has."""
         every: dict[Encoder, EncoderConfig | None] = {
-            "clip": self.clip, "t5": self.t5, "bert": self.bert,
-        }  # fmt: skip
+            "clip": self.clip,
+            "t5": self.t5,
+            "bert": self.bert,
+        }
         return {kind: config for kind, config in every.items() if config is not None}
 
 

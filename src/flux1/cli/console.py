@@ -40,9 +40,12 @@ def writing(total: int, show: bool) -> Iterator[Callable[[int], None]]:
     )
 
     columns = (
-        TextColumn("writing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+        TextColumn("writing"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
         TimeRemainingColumn(),
-    )  # fmt: skip
+    )
     hidden = not (show and stderr().is_terminal)
     with Progress(*columns, console=stderr(), disable=hidden, transient=True) as progress:
         task = progress.add_task("", total=total)

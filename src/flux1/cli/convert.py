@@ -85,9 +85,15 @@ def convert(
     with _weights_of(source, place) if method else nullcontext(source) as weights:
         try:
             plan = plan_conversion(
-                weights, place, layout, dtype, part, [(Path(use.name), use.scale) for use in uses],
-                read(Settings).models, overwrite,
-            )  # fmt: skip
+                weights,
+                place,
+                layout,
+                dtype,
+                part,
+                [(Path(use.name), use.scale) for use in uses],
+                read(Settings).models,
+                overwrite,
+            )
         except OSError as failure:
             raise unreadable(failure) from failure
         if not quiet:

@@ -61,10 +61,15 @@ def export_onnx(
     size = sum(exported.files.values())
     if as_json:
         told = {
-            "folder": str(out), "model": exported.variant.id, "model_hash": exported.model_hash,
-            "dtype": dtype, "opset": exported.opset, "components": exported.components,
-            "files": exported.files, "bytes": size,
-        }  # fmt: skip
+            "folder": str(out),
+            "model": exported.variant.id,
+            "model_hash": exported.model_hash,
+            "dtype": dtype,
+            "opset": exported.opset,
+            "components": exported.components,
+            "files": exported.files,
+            "bytes": size,
+        }
         typer.echo(json.dumps(told))
     elif not quiet:
         say(f"{out}  {' + '.join(exported.components)}, {size_shown(size)} in {dtype}")

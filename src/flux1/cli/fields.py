@@ -78,9 +78,11 @@ def _option(field: "Field[Any]", hint: Any) -> Any:
         usual = str(field.default)
     several = " May be given again." if get_origin(kind) is list else ""
     option = typer.Option(
-        about.option or f"--{field.name.replace('_', '-')}", help=about.text + several,
-        show_default=usual or False, min=about.least,
-    )  # fmt: skip
+        about.option or f"--{field.name.replace('_', '-')}",
+        help=about.text + several,
+        show_default=usual or False,
+        min=about.least,
+    )
     return Annotated[kind | None, option]
 
 

@@ -126,9 +126,14 @@ def generate(
     width, height = parse_size(size)
     texts = read_prompts(prompt or [], prompts)
     asked = {
-        "width": width, "height": height, "seed": seed, "num_images": count,
-        "loras": [parse_lora(use) for use in lora or []], "like": like, **knobs,
-    }  # fmt: skip
+        "width": width,
+        "height": height,
+        "seed": seed,
+        "num_images": count,
+        "loras": [parse_lora(use) for use in lora or []],
+        "like": like,
+        **knobs,
+    }
     shown = stderr().is_terminal and not (quiet or as_json)
     row = named_row(model)
     if row is not None:  # what is wrong is said before a library of networks is imported

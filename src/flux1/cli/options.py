@@ -35,9 +35,10 @@ def _option(knob: Knob) -> Any:
         return [str(one) for one in knob.choices if str(one).startswith(incomplete)]
 
     option = typer.Option(
-        help=knob.about, autocompletion=complete if knob.choices else None,
+        help=knob.about,
+        autocompletion=complete if knob.choices else None,
         show_default="the model's",
-    )  # fmt: skip
+    )
     return Annotated[types[knob.kind] | None, option]
 
 

@@ -75,11 +75,18 @@ def _show(
         kept = placement.quantize or placement.keep
         vram = [] if not card else ["" if one.vram is None else bytes_text(one.vram)]
         table.add_row(
-            one.lacks or "fits", placement.device, kept, placement.keep_text, placement.offload,
-            "exact tiling" if placement.exact_tiling else "whole", *vram, bytes_text(one.ram),
-            seconds_text(one.step_s), seconds_text(one.total_s),
+            one.lacks or "fits",
+            placement.device,
+            kept,
+            placement.keep_text,
+            placement.offload,
+            "exact tiling" if placement.exact_tiling else "whole",
+            *vram,
+            bytes_text(one.ram),
+            seconds_text(one.step_s),
+            seconds_text(one.total_s),
             style="dim" if one.lacks else "",
-        )  # fmt: skip
+        )
     Console(width=max(WIDTH, Console().width)).print(table)
     reached = _speeds_text(speeds)
     typer.echo(f"\ntimes are the work, counted, over what this machine just reached: {reached}")
@@ -121,9 +128,12 @@ def _report(
             {
                 **{k: v for k, v in asdict(one.placement).items() if k != "dtype"},
                 "dtype": str(one.placement.dtype).removeprefix("torch."),
-                "ram": one.ram, "vram": one.vram, "step_s": one.step_s, "total_s": one.total_s,
+                "ram": one.ram,
+                "vram": one.vram,
+                "step_s": one.step_s,
+                "total_s": one.total_s,
                 "lacks": one.lacks,
             }
             for one in estimates
         ],
-    }  # fmt: skip
+    }

@@ -108,10 +108,16 @@ def _show(
     for one in estimates:
         vram = [] if not card else ["" if one.vram is None else bytes_text(one.vram)]
         table.add_row(
-            one.lacks or "fits", one.placement.device, _options(one), bytes_text(one.preparing),
-            bytes_text(one.training.total), *vram, bytes_text(one.ram), seconds_text(one.step_s),
+            one.lacks or "fits",
+            one.placement.device,
+            _options(one),
+            bytes_text(one.preparing),
+            bytes_text(one.training.total),
+            *vram,
+            bytes_text(one.ram),
+            seconds_text(one.step_s),
             style="dim" if one.lacks else "",
-        )  # fmt: skip
+        )
     Console(width=max(WIDTH, Console().width)).print(table)
     picture, caption = (bytes_text(size) for size in kept_bytes(variant, settings))
     checkpoint = bytes_text(estimates[0].checkpoint)
@@ -156,10 +162,14 @@ def _report(
                 "device": one.placement.device,
                 "gradient_checkpointing": one.placement.recompute,
                 "settings": asdict(one.placement.settings),
-                "preparing": one.preparing, "loading": one.loading,
-                "training": asdict(one.training), "ram": one.ram, "vram": one.vram,
-                "step_s": one.step_s, "lacks": one.lacks,
+                "preparing": one.preparing,
+                "loading": one.loading,
+                "training": asdict(one.training),
+                "ram": one.ram,
+                "vram": one.vram,
+                "step_s": one.step_s,
+                "lacks": one.lacks,
             }
             for one in estimates
         ],
-    }  # fmt: skip
+    }

@@ -276,10 +276,12 @@ def _announcer(
             return
         say(f"sign in    {DEMO_EMAIL}  {password}")
         say(f"key        {key}\n")
-        say(f"curl {base_url}/v1/images/generations \\\n"
+        say(
+            f"curl {base_url}/v1/images/generations \\\n"
             f"  -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
             f'  -d \'{{"model": "{DEMO_ALIAS}", "prompt": "a red fox on a blue background", '
-            f'"response_format": "url"}}\'')  # fmt: skip
+            f'"response_format": "url"}}\''
+        )
 
     return announce
 

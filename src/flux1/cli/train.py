@@ -177,9 +177,16 @@ def _finetune(
         dtype = choose_dtype(asked.get("precision", "auto"), own)
         settings = choose_settings(source.variant, dtype, world.size, **asked)
         run = Finetune(
-            source, pictures, settings, RunOptions(**given(options, RunOptions)), folder,
-            cache or folder / "cache", stderr(), own, world,
-        )  # fmt: skip
+            source,
+            pictures,
+            settings,
+            RunOptions(**given(options, RunOptions)),
+            folder,
+            cache or folder / "cache",
+            stderr(),
+            own,
+            world,
+        )
         made = run.run(_StopAsked())
     return made if world.first else None
 

@@ -64,9 +64,12 @@ class _Pen:
         """Norm groups of channels, then scale and shift each channel."""
         name, groups = f"{self.stem}.{name}", self.config.norm_groups
         normed = self.graph.node(
-            "InstanceNormalization", x.reshape(0, groups, -1), np.ones(groups), np.zeros(groups),
+            "InstanceNormalization",
+            x.reshape(0, groups, -1),
+            np.ones(groups),
+            np.zeros(groups),
             epsilon=NORM_EPS,
-        )  # fmt: skip
+        )
         scale, bias = (
             self.graph.weight(f"{name}.{part}", shape=(-1, 1, 1)) for part in ("weight", "bias")
         )
@@ -98,6 +101,11 @@ class _Pen:
 def _doubled(x: Value) -> Value:
     """Every position four times."""
     return x.graph.node(
-        "Resize", x, None, x.graph.constant(np.array([1, 1, 2, 2], np.float32), FLOAT),
-        mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-    )  # fmt: skip
+        "Resize",
+        x,
+        None,
+        x.graph.constant(np.array([1, 1, 2, 2], np.float32), FLOAT),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )

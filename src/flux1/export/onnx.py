@@ -87,9 +87,13 @@ class Export:
         written: list[Path] = []
         for one in self.components:
             written += write_graph(
-                self.place / one.file, one.graph, one.state, self._metadata(one), advance,
+                self.place / one.file,
+                one.graph,
+                one.state,
+                self._metadata(one),
+                advance,
                 external_above,
-            )  # fmt: skip
+            )
         words = {
             str(name): f"{KINDS[name].places.words}/tokenizer.json" for name in self.tokenizers
         }

@@ -71,10 +71,15 @@ def _transformer(model: Model, variant: Variant, rng: np.random.Generator) -> Ca
         img_ids, txt_ids = ids
         return [
             network(
-                told["hidden_states"], img_ids, told["encoder_hidden_states"], txt_ids,
-                told["timestep"], told["pooled_projections"], told.get("guidance"),
+                told["hidden_states"],
+                img_ids,
+                told["encoder_hidden_states"],
+                txt_ids,
+                told["timestep"],
+                told["pooled_projections"],
+                told.get("guidance"),
             )
-        ]  # fmt: skip
+        ]
 
     for rows, height, width, tokens in GRIDS:
         inputs = {

@@ -19,8 +19,13 @@ def write_upscaler(graph: Graph, config: UpscalerConfig) -> None:
         if graph.has(slopes):
             x = graph.node("PRelu", x, graph.weight(slopes, shape=(-1, 1, 1)))
     repeated = graph.node(
-        "Resize", pixels, None, graph.constant(np.array([1, 1, scale, scale], np.float32), FLOAT),
-        mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-    )  # fmt: skip
+        "Resize",
+        pixels,
+        None,
+        graph.constant(np.array([1, 1, scale, scale], np.float32), FLOAT),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
     shuffled = graph.node("DepthToSpace", x, blocksize=scale, mode="CRD")
     graph.output("enlarged", shuffled + repeated, "batch", COLOURS, "height", "width")

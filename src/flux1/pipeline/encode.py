@@ -82,13 +82,19 @@ class FluxWords:
         read. `length` is T5's; only with `cut` does a longer text end there."""
         with self._one_at_a_time:
             clip_ids = self.clip(
-                list(prompts), padding="max_length", truncation=True,
-                max_length=self.clip_length, return_tensors="pt",
-            ).input_ids  # fmt: skip
-            t5_ids = self.t5(
-                list(prompts), padding="max_length", truncation=cut, max_length=length,
+                list(prompts),
+                padding="max_length",
+                truncation=True,
+                max_length=self.clip_length,
                 return_tensors="pt",
-            ).input_ids  # fmt: skip
+            ).input_ids
+            t5_ids = self.t5(
+                list(prompts),
+                padding="max_length",
+                truncation=cut,
+                max_length=length,
+                return_tensors="pt",
+            ).input_ids
             return clip_ids, t5_ids, [self._dropped(prompt) if cut else "" for prompt in prompts]
 
     def count(self, prompt: str) -> int:

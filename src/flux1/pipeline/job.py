@@ -75,11 +75,16 @@ class Job:
     def _rows(self, t: float) -> list[Row]:
         return [
             Row(
-                self.x, t, self._ids, self._conditions[name], self._embedded_scale,
-                self._loras, self._preset,
+                self.x,
+                t,
+                self._ids,
+                self._conditions[name],
+                self._embedded_scale,
+                self._loras,
+                self._preset,
             )
             for name in self._guidance.rows
-        ]  # fmt: skip
+        ]
 
     def receive(self, velocities: Sequence[Float[Tensor, "image c"]]) -> None:
         """Take the answers to `rows()`, in their order, and move on by one evaluation."""

@@ -74,8 +74,11 @@ def announce_licence(licence: Licence, origin: str) -> None:
     if not licence.commercial_use:
         _log.warning(
             "licence of these weights: %s (%s); %s; kept in %s",
-            licence.name, licence.duties, licence.url, origin,
-        )  # fmt: skip
+            licence.name,
+            licence.duties,
+            licence.url,
+            origin,
+        )
 
 
 def choose_device(wanted: str | torch.device) -> torch.device:

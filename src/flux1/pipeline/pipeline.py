@@ -101,10 +101,14 @@ class FluxPipeline:
         with loading(name, progress):
             return cls(
                 load(
-                    name_or_path, device=device, dtype=dtype, memory=memory, keep=keep,
+                    name_or_path,
+                    device=device,
+                    dtype=dtype,
+                    memory=memory,
+                    keep=keep,
                     quantize=quantize,
                 )
-            )  # fmt: skip
+            )
 
     @property
     def variant(self) -> Variant:

@@ -144,7 +144,10 @@ def plan(
         known = (speeds or {}).get((device, quantize), DeviceSpeed())
         estimates = [
             _estimate(
-                costs, workload, limit, known,
+                costs,
+                workload,
+                limit,
+                known,
                 Placement(
                     device, dtypes[device], keep, keep_text, quantize, offload, exact_tiling, tokens
                 ),
@@ -152,7 +155,7 @@ def plan(
             for tokens, keep_text, offload, exact_tiling in product(
                 _calls(workload), costs.text_keeps, OFFLOADS, (False, True)
             )  # the simplest first
-        ]  # fmt: skip
+        ]
         fitting = [one for one in estimates if not one.lacks]
         fastest = min((one.cost for one in fitting), default=0.0)
         found.append(

@@ -167,9 +167,17 @@ def _insert(
 ) -> tuple[Key, str]:
     secret = "fx1_" + "".join(secrets.choice(_ALPHABET) for _ in range(43))
     key = Key(
-        new_id("key"), account_id, name, secret[:_PREFIX], scopes, limits, created, expires,
-        revoked=None, last_used=None,
-    )  # fmt: skip
+        new_id("key"),
+        account_id,
+        name,
+        secret[:_PREFIX],
+        scopes,
+        limits,
+        created,
+        expires,
+        revoked=None,
+        last_used=None,
+    )
     row = {k: v for k, v in vars(key).items() if k != "limits"} | asdict(limits)
     row |= {"scopes": " ".join(sorted(scopes)), "secret_hash": _digest(secret)}
     connection.execute(KEYS.insert().values(row))

@@ -36,8 +36,9 @@ class Store:
         """What of it does not answer, or is full; nothing of where it is. Blocks."""
         found = []
         for what, probe in (
-            ("the database", self.database.probe), ("the pictures' place", self.pictures.probe),
-        ):  # fmt: skip
+            ("the database", self.database.probe),
+            ("the pictures' place", self.pictures.probe),
+        ):
             try:
                 probe()
             except StoreError:

@@ -41,20 +41,21 @@ def check_quota(
     if there.requests >= quota.requests:
         raise QuotaError(
             f"{quota.requests} requests may be open at once; wait for one to end",
-            "concurrency_limit_exceeded", retry_after=1,
-        )  # fmt: skip
+            "concurrency_limit_exceeded",
+            retry_after=1,
+        )
     if there.images + drawn.images + images > quota.images:
         raise QuotaError(
             f"{quota.images} pictures a day are allowed, {drawn.images} were drawn and "
             f"{there.images} are open; the count starts again at 00:00 UTC",
             "image_quota_exceeded",
-        )  # fmt: skip
+        )
     if (there.pixels + drawn.pixels + pixels) / 1e6 > quota.megapixels:
         raise QuotaError(
             f"{quota.megapixels:g} megapixels a day are allowed, {drawn.pixels / 1e6:.2f} were "
             f"drawn and {there.pixels / 1e6:.2f} are open; the count starts again at 00:00 UTC",
             "megapixel_quota_exceeded",
-        )  # fmt: skip
+        )
 
 
 def _open(connection: Connection, quota: Quota, account_id: str) -> _Count:

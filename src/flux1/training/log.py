@@ -94,9 +94,13 @@ class WeightsAndBiases:
             kept.write_text(uuid.uuid4().hex)
         self._wandb = wandb
         self._run = wandb.init(
-            project="flux1", name=folder.name, dir=str(folder), id=kept.read_text(),
-            resume="allow", config=dict(settings),
-        )  # fmt: skip
+            project="flux1",
+            name=folder.name,
+            dir=str(folder),
+            id=kept.read_text(),
+            resume="allow",
+            config=dict(settings),
+        )
 
     def figures(self, step: int, row: Mapping[str, float]) -> None:
         self._run.log(dict(row), step=step)

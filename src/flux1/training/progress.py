@@ -50,8 +50,9 @@ class RunProgress:
             left = a_step * (self._total - done)
             self._console.print(
                 f"step {done}/{self._total}  {self._said(loss, rate)}  {_duration(left)} left",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _said(self, loss: float, rate: float) -> str:
         memory = memory_taken()

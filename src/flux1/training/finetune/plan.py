@@ -165,9 +165,17 @@ def _estimate(
     cost = _step_seconds(costs, placement, guessed, processes)
     assert cost is not None  # every rate is known
     return TrainingEstimate(
-        placement, preparing, loading, training, ram, vram, checkpoint_bytes(variant, settings),
-        _step_seconds(costs, placement, speeds, processes), cost, lacks,
-    )  # fmt: skip
+        placement,
+        preparing,
+        loading,
+        training,
+        ram,
+        vram,
+        checkpoint_bytes(variant, settings),
+        _step_seconds(costs, placement, speeds, processes),
+        cost,
+        lacks,
+    )
 
 
 def _spread(variant: Variant, placement: TrainingPlacement, processes: int) -> float:

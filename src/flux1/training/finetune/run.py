@@ -108,9 +108,12 @@ class Finetune:
         divide(transformer, world)
         give_back()
         networks = Loaded(
-            self.source.variant, transformer, autoencoder, RememberedText(cache),
+            self.source.variant,
+            transformer,
+            autoencoder,
+            RememberedText(cache),
             self.source.model_hash,
-        )  # fmt: skip
+        )
         pictures = EncodedPictures(
             encoded, settings.batch_size, settings.seed, settings.caption_dropout, world
         )
@@ -130,9 +133,16 @@ class Finetune:
             "transformer": asdict(self.source.variant.transformer)
         }
         ran = run(
-            objective, self._loop(), self.out, self.console, stop_at, options.loggers, about, world,
+            objective,
+            self._loop(),
+            self.out,
+            self.console,
+            stop_at,
+            options.loggers,
+            about,
+            world,
             self._at_checkpoint(save),
-        )  # fmt: skip
+        )
         for step in ran.left_out:
             self.remarks.add("steps without a finite gradient, which changed nothing", str(step))
         if ran.done < settings.steps:

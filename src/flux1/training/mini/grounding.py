@@ -106,9 +106,10 @@ class GroundingObjective(Generic[S]):
         self.model.bert["embeddings"].requires_grad_(False)
         known = self.tokenizer.get_vocab()
         self._words = sorted(
-            word for word, number in known.items()
+            word
+            for word, number in known.items()
             if number >= _FIRST_RARE_WORD and len(word) > 2 and word.isascii() and word.isalpha()
-        )  # fmt: skip
+        )
         width = self.model.config.hidden_size
         device = next(self.model.parameters()).device
         self._directions = directions(width, self.lessons.parts, self.seed).to(device)
@@ -141,9 +142,12 @@ class GroundingObjective(Generic[S]):
                     shares[row, torch.tensor(name)[:, None], torch.tensor(first)] = 1 / len(first)
         device = self._directions.device
         return GroundingBatch(
-            ids.to(device), (ids > 0).to(device), wanted.to(device), first_ids.to(device),
+            ids.to(device),
+            (ids > 0).to(device),
+            wanted.to(device),
+            first_ids.to(device),
             shares.to(device),
-        )  # fmt: skip
+        )
 
     def _tokens(self, said: Sequence[Caption]) -> tuple[Int[Tensor, "b l"], list[list[list[int]]]]:
         """Ids, zero behind the end; and of each caption's names the tokens they consist of."""

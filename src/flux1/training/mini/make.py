@@ -140,9 +140,12 @@ class Run:
             scenes = self._scenes(phase, made.autoencoder, world, seed, number, of)
             made = Made(made.transformer, autoencoder, languages[phase.text], scenes)
             objective = RectifiedFlowObjective(
-                self._networks(made, variant), scenes, recipe.preview_prompts, seed,
+                self._networks(made, variant),
+                scenes,
+                recipe.preview_prompts,
+                seed,
                 phase.caption_dropout,
-            )  # fmt: skip
+            )
             self.console.print(of)
             place = self.folder / f"transformer-{number}"
             trained = train(objective, phase.loop, place, self.console)
@@ -158,10 +161,15 @@ class Run:
         if stage.loop.compile:
             teacher.compile(dynamic=False)
         objective = GuidanceDistillationObjective(
-            self._networks(made, self.variant), teacher, self._batches(made, stage.loop),
-            self.recipe.preview_prompts, self.recipe.seed, stage.scales, stage.points,
+            self._networks(made, self.variant),
+            teacher,
+            self._batches(made, stage.loop),
+            self.recipe.preview_prompts,
+            self.recipe.seed,
+            stage.scales,
+            stage.points,
             stage.caption_dropout,
-        )  # fmt: skip
+        )
         place = self.folder / "guidance-distillation"
         return dataclasses.replace(
             made, transformer=train(objective, stage.loop, place, self.console)
@@ -179,9 +187,15 @@ class Run:
         if stage.loop.compile:
             teacher.compile(dynamic=False)
         objective = StepDistillationObjective(
-            lora, teacher, self._networks(made, student), self._batches(made, stage.loop),
-            self.recipe.preview_prompts, self.recipe.seed, stage.steps, stage.teacher_steps,
-        )  # fmt: skip
+            lora,
+            teacher,
+            self._networks(made, student),
+            self._batches(made, stage.loop),
+            self.recipe.preview_prompts,
+            self.recipe.seed,
+            stage.steps,
+            stage.teacher_steps,
+        )
         trained = train(objective, stage.loop, self.folder / "step-distillation", self.console)
         assert isinstance(trained, LoraNetwork)  # as `lora` is
         place, base = self.folder / student.id, self.folder / self.variant.id
@@ -193,9 +207,14 @@ class Run:
         text: TextParts = {"bert": made.language}
         sizes = dict.fromkeys(size for phase in self.recipe.transformer for size in phase.scenes)
         save_model_folder(
-            folder, variant, made.transformer, made.autoencoder, text,
-            words=WORLDS[self.recipe.world].words(), sizes=list(sizes),
-        )  # fmt: skip
+            folder,
+            variant,
+            made.transformer,
+            made.autoencoder,
+            text,
+            words=WORLDS[self.recipe.world].words(),
+            sizes=list(sizes),
+        )
         return folder
 
     def _networks(self, made: Made, variant: Variant) -> Loaded:
@@ -216,10 +235,14 @@ class Run:
         finished = self.folder / "grounding" / "text_encoder.safetensors"
         if not finished.exists():
             objective = GroundingObjective(
-                copy.deepcopy(language.network), language.tokenizer, world.lessons,
-                stage.loop.batch_size, self.recipe.seed, self.variant.text.max_tokens,
+                copy.deepcopy(language.network),
+                language.tokenizer,
+                world.lessons,
+                stage.loop.batch_size,
+                self.recipe.seed,
+                self.variant.text.max_tokens,
                 stage.code_weight,
-            )  # fmt: skip
+            )
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
         bert = load_network(finished, "bert", self.bert).to(self.device)
         return TextPart(bert, language.tokenizer)
@@ -253,11 +276,16 @@ class Run:
             objective = AutoencoderObjective(
                 model,
                 Crops(
-                    self._painter(world, picture_size), stage.loop.batch_size, seed,
+                    self._painter(world, picture_size),
+                    stage.loop.batch_size,
+                    seed,
                     stage.crop_size,
                 ),
-                stage.kl_weight, stage.edge_weight, stage.equivariance, stage.latent_noise,
-            )  # fmt: skip
+                stage.kl_weight,
+                stage.edge_weight,
+                stage.equivariance,
+                stage.latent_noise,
+            )
             save_bfl(train(objective, stage.loop, finished.parent, self.console), finished)
         return load_network(finished, "autoencoder", config, Storage(torch.float32, self.device))
 
@@ -272,13 +300,17 @@ class Run:
             model = grown(inner)
             model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             objective = GrownAutoencoderObjective(
-                model, inner.requires_grad_(False),
+                model,
+                inner.requires_grad_(False),
                 Crops(
-                    self._painter(world, recipe.picture_size), grown_by.loop.batch_size,
-                    recipe.seed, 2 * stage.crop_size,
+                    self._painter(world, recipe.picture_size),
+                    grown_by.loop.batch_size,
+                    recipe.seed,
+                    2 * stage.crop_size,
                 ),
-                stage.edge_weight, grown_by.latent_noise,
-            )  # fmt: skip
+                stage.edge_weight,
+                grown_by.latent_noise,
+            )
             save_bfl(train(objective, grown_by.loop, finished.parent, self.console), finished)
         return load_network(finished, "autoencoder", config, Storage(torch.float32, self.device))
 
@@ -300,9 +332,15 @@ class Run:
                 self.console.print(f"{of}: composing and encoding scenes of {size}")
                 with Progress(console=self.console) as progress:
                     encode_scenes(
-                        place, autoencoder, shown, (width, height), count, seed + 1000 * turn,
-                        getattr(torch, phase.loop.precision), progress,
-                    )  # fmt: skip
+                        place,
+                        autoencoder,
+                        shown,
+                        (width, height),
+                        count,
+                        seed + 1000 * turn,
+                        getattr(torch, phase.loop.precision),
+                        progress,
+                    )
             parts.append(EncodedScenes.open(place, (height // multiple, width // multiple), shown))
         return Buckets(tuple(parts), self._batch_tokens(phase.loop))
 

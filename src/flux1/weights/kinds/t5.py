@@ -66,10 +66,11 @@ def t5_config(told: Told) -> T5Config:
     buckets, farthest, forward = (
         found[key]
         for key in (
-            "relative_attention_num_buckets", "relative_attention_max_distance",
+            "relative_attention_num_buckets",
+            "relative_attention_max_distance",
             "feed_forward_proj",
         )
-    )  # fmt: skip
+    )
     if buckets < 4 or farthest <= buckets // 4:
         raise WeightsError(
             f"relative_attention_num_buckets {buckets} do not go with a "

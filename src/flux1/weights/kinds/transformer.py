@@ -85,17 +85,25 @@ def transformer_shape(part: Part) -> TransformerConfig:
     if part.dialect == "diffusers":
         double, single = "transformer_blocks", "single_transformer_blocks"
         names = (
-            "x_embedder", "context_embedder", "time_text_embed.text_embedder.linear_1", "proj_out",
-            f"{double}.0.attn.norm_q.weight", f"{double}.0.ff.net.0.proj",
+            "x_embedder",
+            "context_embedder",
+            "time_text_embed.text_embedder.linear_1",
+            "proj_out",
+            f"{double}.0.attn.norm_q.weight",
+            f"{double}.0.ff.net.0.proj",
             "time_text_embed.guidance_embedder.linear_1.weight",
-        )  # fmt: skip
+        )
     else:
         double, single = "double_blocks", "single_blocks"
         names = (
-            "img_in", "txt_in", "vector_in.in_layer", "final_layer.linear",
-            f"{double}.0.img_attn.norm.query_norm.scale", f"{double}.0.img_mlp.0",
+            "img_in",
+            "txt_in",
+            "vector_in.in_layer",
+            "final_layer.linear",
+            f"{double}.0.img_attn.norm.query_norm.scale",
+            f"{double}.0.img_mlp.0",
             "guidance_in.in_layer.weight",
-        )  # fmt: skip
+        )
     image, text, pooled, out, norm, mlp, guidance = names
     width, in_channels = matrix(shapes, image)
     (head,) = shape_of(shapes, norm, 1)

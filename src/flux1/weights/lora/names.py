@@ -131,8 +131,11 @@ def block_of(layer: str) -> tuple[bool, int] | None:
 @lru_cache(maxsize=4)
 def targets(config: TransformerConfig) -> dict[str, Target]:
     """Every spelling (prefixes aside) of every layer of a transformer of this shape."""
-    return {spelling: target for name, target in _dotted(config)
-            for spelling in (name, name.replace(".", "_"))}  # fmt: skip
+    return {
+        spelling: target
+        for name, target in _dotted(config)
+        for spelling in (name, name.replace(".", "_"))
+    }
 
 
 def _dotted(config: TransformerConfig) -> Iterator[tuple[str, Target]]:

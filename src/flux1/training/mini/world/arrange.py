@@ -52,9 +52,17 @@ class Figure:
     def at(self, x: float, y: float, size: float, surface: str, layer: int = 0) -> Thing:
         """The thing itself."""
         return Thing(
-            self.noun, self.drawing, round(x, 4), round(y, 4), round(size, 4), surface,
-            self.colour, self.mirrored, round(self.turned, 1), layer,
-        )  # fmt: skip
+            self.noun,
+            self.drawing,
+            round(x, 4),
+            round(y, 4),
+            round(size, 4),
+            surface,
+            self.colour,
+            self.mirrored,
+            round(self.turned, 1),
+            layer,
+        )
 
 
 def anywhere(
@@ -91,9 +99,12 @@ def in_a_row(
 
 
 def above_one_another(
-    upper: Figure, lower: Figure, sizes: tuple[float, float], shape: Shape,
+    upper: Figure,
+    lower: Figure,
+    sizes: tuple[float, float],
+    shape: Shape,
     rng: np.random.Generator,
-) -> list[Thing] | None:  # fmt: skip
+) -> list[Thing] | None:
     """The upper thing floats; the lower one stands or floats. None if they cannot."""
     floating = tuple(g for g in upper.grounds if g.surface not in STANDING)
     if not floating:

@@ -111,9 +111,15 @@ def _sentence(scene: Scene, rng: np.random.Generator) -> str:
     words = _things(scene, rng)
     styled = _style_words(scene, rng)
     if words and styled is not None and rng.random() < 0.5:
-        words = _choose(("{0} {1}", "a {0} picture of {2}", "a {0} illustration of {2}",
-                         "a {0} of {2}" if styled in _ART_NOUNS else "a {0} drawing of {2}"),
-                        rng).format(styled, _bare(words), words)  # fmt: skip
+        words = _choose(
+            (
+                "{0} {1}",
+                "a {0} picture of {2}",
+                "a {0} illustration of {2}",
+                "a {0} of {2}" if styled in _ART_NOUNS else "a {0} drawing of {2}",
+            ),
+            rng,
+        ).format(styled, _bare(words), words)
         words = _mend_articles(words)
         styled = None
     elif words and styled is None:
@@ -266,8 +272,16 @@ def _motif_words(scene: Scene, rng: np.random.Generator) -> str:
     for number, thing in enumerate(scene.things):
         seen.setdefault(thing.noun, number)
     names = [_mark(i, plural_of(noun, noun)) for noun, i in seen.items()]
-    frame = _choose(("a pattern of {}", "a seamless pattern with {}", "many {}",
-                     "wrapping paper with {}", "a repeating pattern of {}"), rng)  # fmt: skip
+    frame = _choose(
+        (
+            "a pattern of {}",
+            "a seamless pattern with {}",
+            "many {}",
+            "wrapping paper with {}",
+            "a repeating pattern of {}",
+        ),
+        rng,
+    )
     return frame.format(" and ".join(names))
 
 

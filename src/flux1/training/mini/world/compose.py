@@ -97,9 +97,11 @@ def _cast_shadow(pixels: Pixels, left: int, top: int, drawn: Rgba, light: Lighti
     shade = np.empty((box[1], box[0], 4), np.float32)
     shade[..., :3], shade[..., 3] = light.shadow_colour, alpha
     _blend(
-        pixels, round(left + wide / 2 + shift - box[0] / 2),
-        round(top + high - ry * 0.55 - box[1] / 2), shade,
-    )  # fmt: skip
+        pixels,
+        round(left + wide / 2 + shift - box[0] / 2),
+        round(top + high - ry * 0.55 - box[1] / 2),
+        shade,
+    )
 
 
 def _blend(pixels: Pixels, left: int, top: int, drawn: Rgba) -> None:

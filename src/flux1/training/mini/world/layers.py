@@ -80,9 +80,15 @@ ARRANGEMENTS: dict[str, Arrangement] = {
 
 
 def _stacked(
-    a: Figure, b: Figure, shape: Shape, rng: np.random.Generator,
-    upper: tuple[float, float], lower: tuple[float, float], sink: float, layer: int,
-) -> list[Thing]:  # fmt: skip
+    a: Figure,
+    b: Figure,
+    shape: Shape,
+    rng: np.random.Generator,
+    upper: tuple[float, float],
+    lower: tuple[float, float],
+    sink: float,
+    layer: int,
+) -> list[Thing]:
     """The first thing above the second, sunk into it by a share of its own height."""
     below = anywhere(replace(b, turned=0.0), lower, shape, rng)
     size = rng.uniform(*upper)

@@ -178,11 +178,21 @@ def _noun(name: str, kind: Kind, fields: dict) -> Noun:
         raise DataError(f"noun {name!r} has no drawing")
     several = row.plural or (regular_plural(name) if row.form == "count" else None)
     return Noun(
-        name, kind.name, row.where or kind.where, row.size or kind.size, row.mirrors,
+        name,
+        kind.name,
+        row.where or kind.where,
+        row.size or kind.size,
+        row.mirrors,
         kind.turns if row.turns is None else row.turns,
         kind.tints if row.tints is None else row.tints,
-        row.form, several, row.later, row.synonyms, row.whole, row.busts, row.faces,
-    )  # fmt: skip
+        row.form,
+        several,
+        row.later,
+        row.synonyms,
+        row.whole,
+        row.busts,
+        row.faces,
+    )
 
 
 # Endings of a name and what they become where there are several; the first that fits counts.

@@ -123,9 +123,15 @@ class _Draft:
         turned = float(rng.uniform(-15, 15)) if turns else 0.0
         mirrored = bool(noun.mirrors and rng.random() < 0.5)
         return Figure(
-            noun.name, drawings.name[index], wide / high, self.grounds(noun), cut, colour,
-            mirrored, turned,
-        )  # fmt: skip
+            noun.name,
+            drawings.name[index],
+            wide / high,
+            self.grounds(noun),
+            cut,
+            colour,
+            mirrored,
+            turned,
+        )
 
     def scene(self, things: Sequence[Thing], relation: str | None = None) -> Scene:
         return Scene(self.setting, tuple(things), self.style, relation)
@@ -137,20 +143,25 @@ class _Draft:
         if (noun.name, self.style) in HELD_OUT_STYLES:
             return []
         return [
-            i for i in drawings.of(noun.name)
+            i
+            for i in drawings.of(noun.name)
             if drawings.style[i] == self.style
-            or (any_style and drawings.style[i] not in MARKED_STYLES
+            or (
+                any_style
+                and drawings.style[i] not in MARKED_STYLES
                 and (self.style != "silhouette" or drawings.outline_tells[i])
-                and (noun.name, drawings.style[i]) not in HELD_OUT_STYLES)
-        ]  # fmt: skip
+                and (noun.name, drawings.style[i]) not in HELD_OUT_STYLES
+            )
+        ]
 
     def _styles(self) -> list[str]:
         """The styles in which the noun can be drawn and seen in this setting."""
         dark = LIGHTS[self.setting.light].ambient < 0.6 or self.setting.place == "space"
         return [
-            style for style in STYLES
+            style
+            for style in STYLES
             if replace(self, style=style)._drawn(self.noun) and not (dark and style in _INKED)
-        ]  # fmt: skip
+        ]
 
     def _pick_style(self, styles: Sequence[str]) -> str | None:
         """No common style in two of five scenes."""
@@ -224,8 +235,9 @@ def _count(draft: _Draft) -> Scene | None:
         return None
     rng, number = draft.rng, int(draft.rng.integers(2, 6))
     first = draft.figure(draft.noun, rng.random() < 0.2)
-    copies = [replace(first, mirrored=bool(first.mirrored ^ (rng.random() < 0.3)))
-              for _ in range(number)]  # fmt: skip
+    copies = [
+        replace(first, mirrored=bool(first.mirrored ^ (rng.random() < 0.3))) for _ in range(number)
+    ]
     if rng.random() < 0.25:
         copies = [replace(draft.figure(draft.noun), colour=first.colour) for _ in range(number)]
     things = scattered(copies, draft.shape, rng)

@@ -36,9 +36,14 @@ def scene_words() -> Vocabulary:
         for word in named.unknown(said):
             other.update(map(key_of, word.split("-")))
     return Vocabulary(
-        named.nouns, named.places, named.lights, named.weather, named.styles, named.colours,
+        named.nouns,
+        named.places,
+        named.lights,
+        named.weather,
+        named.styles,
+        named.colours,
         tuple(sorted(other)),
-    )  # fmt: skip
+    )
 
 
 def _names(noun: Noun) -> tuple[str, ...]:
@@ -50,8 +55,10 @@ def _names(noun: Noun) -> tuple[str, ...]:
 
 def _rows(table: dict[str, tuple[str, ...]]) -> Names:
     """Each name with what else it is called, in the words that a prompt would hold."""
-    return tuple((name, *dict.fromkeys(o for o in others if "{" not in o and o != name))
-                 for name, others in table.items())  # fmt: skip
+    return tuple(
+        (name, *dict.fromkeys(o for o in others if "{" not in o and o != name))
+        for name, others in table.items()
+    )
 
 
 def _any_scene(rng: np.random.Generator) -> Scene:
@@ -63,10 +70,17 @@ def _any_scene(rng: np.random.Generator) -> Scene:
     same = relation is None and (number != 3 or rng.random() < 0.5)
     first = names[int(rng.integers(len(names)))]
     things = tuple(
-        Thing(first if same else names[int(rng.integers(len(names)))], "", 0.5, 0.5, 0.5, "air",
-              colours[int(rng.integers(len(colours)))])
+        Thing(
+            first if same else names[int(rng.integers(len(names)))],
+            "",
+            0.5,
+            0.5,
+            0.5,
+            "air",
+            colours[int(rng.integers(len(colours)))],
+        )
         for _ in range(number)
-    )  # fmt: skip
+    )
     style = [None, *STYLES][int(rng.integers(len(STYLES) + 1))]
     portrait, motif = rng.random() < 0.2, bool(number and same and rng.random() < 0.1)
     return Scene(setting, things, style, relation, portrait, motif)
