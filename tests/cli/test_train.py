@@ -85,11 +85,17 @@ def test_every_option_stands_in_the_reference():
         (("--data", "data", "--validation-prompt", " "), "prompt: is empty"),
         (("--data", "data", "--precision", "half"), "'half' is not one of float32, bfloat16"),
         (("--data", "data", "--device", "tpu"), "device: 'tpu' is not a device"),
+        (
+            ("--data", "data", "--caption", "a", "--caption", "b"),
+            "caption: --caption is given twice",
+        ),
+        (("--data", "data", "--data", "nowhere"), "data: nowhere is not a folder"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(tmp_path, words, said):
     picture_folder(tmp_path / "data", 1)
-    done = flux1("train", "lora", "--model", "tiny", *words, cwd=tmp_path)
+    model = () if "--model" in words else ("--model", "tiny")
+    done = flux1("train", "lora", *model, *words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert said in done.stderr

@@ -37,7 +37,7 @@ def cache(tmp_path):
 @pytest.fixture
 def example(tmp_path):
     folder = picture_folder(tmp_path / "data", 1)
-    return read_examples(Pictures(folder), Remarks(), tmp_path)[0]
+    return read_examples(Pictures((folder,)), Remarks(), tmp_path)[0]
 
 
 def test_latents_are_the_autoencoders_of_the_fitted_picture(pipeline, cache, example, tmp_path):

@@ -21,7 +21,7 @@ def draw(path: Path, colour="red", size=(64, 64), words: str | None = None):
 
 def read(folder, **options):
     remarks = Remarks()
-    return read_examples(Pictures(folder, **options), remarks, folder / ".cache"), list(remarks)
+    return read_examples(Pictures((folder,), **options), remarks, folder / ".cache"), list(remarks)
 
 
 def test_captions_lie_beside_the_pictures(tmp_path):
@@ -92,13 +92,13 @@ def test_everything_that_is_wrong_is_named_and_counted_and_the_rest_is_kept(tmp_
     assert [e.name for e in examples] == ["copy.png", "twin.jpg"]
     assert sorted(said) == [
         "1 captions of no picture: alone.txt",
-        "1 captions that are not UTF-8 text: latin.txt",
         "1 not a kind of picture that is read, left out: photo.heic",
         "1 of the same name as another, whose caption file it is, left out: twin.png (as twin.jpg)",
         "1 the same as another, left out: good.png (as copy.png)",
         "1 unreadable, left out: broken.png (not a picture)",
+        "1 whose caption cannot be read, left out: latin.png (latin.txt: not UTF-8 text)",
         "1 with an empty caption, left out: empty.png",
-        "3 with no caption, left out: latin.png, silent-1.png, silent-2.png",
+        "2 with no caption, left out: silent-1.png, silent-2.png",
     ]
 
 
@@ -108,6 +108,90 @@ def test_a_caption_for_pictures_without_one(tmp_path):
     examples, said = read(tmp_path, caption="a zorb")
     assert [e.caption for e in examples] == ["a zorb", "its own"]
     assert said == []
+
+
+def test_captions_have_the_suffixes_of_all_trainers(tmp_path):
+    for name in ("a", "b", "c", "d", "e", "f"):
+        draw(tmp_path / f"{name}.png", (ord(name), 0, 0))
+    (tmp_path / "a.caption").write_text("by .caption")
+    (tmp_path / "b.TXT").write_text("by .TXT")
+    (tmp_path / "c.json").write_text('{"caption": "by .json", "tags": "x"}')
+    (tmp_path / "d.json").write_text('"by a string"')
+    (tmp_path / "e.json").write_text('{"tags": "x"}')
+    (tmp_path / "f.txt").write_text("by .txt")
+    (tmp_path / "f.caption").write_text("unused")
+    (tmp_path / "alone.caption").write_text("nobody")
+    examples, said = read(tmp_path, caption="never instead of what cannot be read")
+    assert [(e.name, e.caption) for e in examples] == [
+        ("a.png", "by .caption"), ("b.png", "by .TXT"), ("c.png", "by .json"),
+        ("d.png", "by a string"), ("f.png", "by .txt"),
+    ]  # fmt: skip
+    assert said == [
+        "1 captions of no picture: alone.caption",
+        "1 whose caption cannot be read, left out: e.png (e.json: no 'text' or 'caption' that is "
+        "text)",
+        "1 captioned twice, .txt counts: f.png",
+    ]
+
+
+def test_masks_are_not_learnt_as_pictures(tmp_path):
+    draw(tmp_path / "a.png", words="a square")
+    draw(tmp_path / "a-masklabel.png", "white")
+    draw(tmp_path / "b-masklabel.png", "blue", words="the mask of nothing is a picture")
+    examples, said = read(tmp_path, caption="anything")
+    assert [e.name for e in examples] == ["a.png", "b-masklabel.png"]
+    assert said == ["1 masks of other pictures, not used and left out: a-masklabel.png"]
+
+
+def test_a_folders_name_says_how_often_and_what(tmp_path):
+    draw(tmp_path / "10_zorb toy" / "a.png", "red")
+    draw(tmp_path / "10_zorb toy" / "b.png", "blue", words="its own")
+    draw(tmp_path / "1_cat" / "c.png", "green", words="a cat")
+    draw(tmp_path / "2024_summer" / "d.png", "pink", words="a year")
+    examples, said = read(tmp_path)
+    assert [(e.caption, e.repeats) for e in examples] == [
+        ("zorb toy", 10), ("its own", 10), ("a cat", 1), ("a year", 1),
+    ]  # fmt: skip
+    assert sorted(said) == [
+        "1 with no caption, their folder's words are taken: 10_zorb toy/a.png (zorb toy)",
+        "2 shown 10 times as often, as their folder's name says: 10_zorb toy/a.png, "
+        "10_zorb toy/b.png",
+    ]
+
+
+def test_the_trigger_word_is_in_every_caption_once(tmp_path):
+    draw(tmp_path / "a.png", "red", words="a square")
+    draw(tmp_path / "b.png", "blue", words="a [trigger] on a table")
+    draw(tmp_path / "c.png", "green", words="a zorb, green")
+    examples, _ = read(tmp_path, trigger="zorb")
+    assert [e.caption for e in examples] == ["zorb, a square", "a zorb on a table", "a zorb, green"]
+
+
+def test_links_are_followed_and_what_is_not_read_is_said(tmp_path):
+    data, other = tmp_path / "data", tmp_path / "other"
+    draw(other / "b.png", "blue", words="b")
+    draw(data / "a.png", "red", words="a")
+    draw(data / ".thumbs" / "a.png", "pink")
+    (data / "linked").symlink_to(other)
+    (data / "round").symlink_to(data)
+    (data / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    examples, said = read(data)
+    assert [e.name for e in examples] == ["a.png", "linked/b.png"]
+    assert sorted(said) == [
+        "1 hidden folders with pictures, left out: .thumbs",
+        "1 links to a folder that is read already, left out: round",
+        "1 links to nothing, left out: gone.png",
+    ]
+
+
+def test_several_folders_are_all_read(tmp_path):
+    for name, colour in (("one", "red"), ("two", "blue")):
+        draw(tmp_path / name / "a.png", colour, words=name)
+    folders = (tmp_path / "one", tmp_path / "two")
+    examples = read_examples(Pictures(folders), Remarks(), tmp_path / ".cache")
+    assert [(e.name, e.caption) for e in examples] == [
+        (f"{tmp_path}/one/a.png", "one"), (f"{tmp_path}/two/a.png", "two"),
+    ]  # fmt: skip
 
 
 def test_many_names_are_cut_short_but_counted(tmp_path):

@@ -39,8 +39,9 @@ def finetune(
     told = {"steps": 6, "batch_size": 2, "rank": 4, "alpha": 8, "warmup_steps": 0} | given
     if told.get("method") == "full":
         told |= {"rank": None, "alpha": None}
+    pictures = pictures or Pictures((data,))
     return Finetune(
-        locate(model), pictures or Pictures(data), choose_settings(variant, torch.float32, **told),
+        locate(model), pictures, choose_settings(variant, torch.float32, **told),
         options or RunOptions(log_every=1), out, out / "cache", console or Console(quiet=True), CPU,
         ALONE,
     )  # fmt: skip
@@ -321,6 +322,26 @@ def test_the_second_run_encodes_nothing(data, tmp_path):
     other.run()
     now = {file: file.stat().st_mtime_ns for file in (out / "cache").rglob("*.safetensors")}
     assert now == kept
+
+
+def test_a_picture_of_a_repeated_folder_is_shown_so_many_times(tmp_path, monkeypatch):
+    from flux1.training.finetune.encoded import EncodedPictures
+
+    picture_folder(tmp_path / "data" / "3_often", 1, sizes=((64, 64),))
+    (tmp_path / "data" / "3_often" / "0.png").rename(tmp_path / "data" / "3_often" / "often.png")
+    (tmp_path / "data" / "3_often" / "0.txt").unlink()
+    picture_folder(tmp_path / "data" / "once", 2, sizes=((64, 64),))
+    (tmp_path / "data" / "once" / "0.png").unlink()
+    shown, batch = [], EncodedPictures.batch
+
+    def seen(self, step, text):
+        made = batch(self, step, text)
+        shown.extend(made.names)
+        return made
+
+    monkeypatch.setattr(EncodedPictures, "batch", seen)
+    finetune(tmp_path / "data", tmp_path / "out", steps=4).run()
+    assert sorted(shown) == ["3_often/often.png"] * 6 + ["once/1.png"] * 2
 
 
 # Bad input

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from flux1.cli.console import say, stderr
 from flux1.cli.fields import given, options_of, with_options
+from flux1.cli.once import Once
 from flux1.cli.options import Device
 from flux1.errors import DependencyError, RequestError
 from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOptions
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 
-@app.command(RECIPE)
+@app.command(RECIPE, cls=Once)
 def recipe(
     recipe: Annotated[
         str | None,
@@ -73,12 +74,12 @@ def recipe(
 
 
 Data = Annotated[
-    Path,
+    list[Path],
     typer.Option(
         "-d",
         "--data",
-        help="Folder of pictures, with .txt captions or a metadata.jsonl; or a "
-        "Hugging Face data set.",
+        help="Folder of pictures, with captions beside them or a metadata.jsonl; or a "
+        "Hugging Face data set. May be given again.",
         show_default=False,
     ),
 ]
@@ -94,13 +95,19 @@ Caption = Annotated[
 CaptionColumn = Annotated[
     str, typer.Option(help="Name of the captions in metadata.jsonl and data sets.")
 ]
+Trigger = Annotated[
+    str | None,
+    typer.Option(
+        help="A word for every caption: at [trigger], else before it.", show_default=False
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option(help="Folder of latents and text features.", show_default="OUT/cache"),
 ]
 
 
-@app.command("lora")
+@app.command("lora", cls=Once)
 @with_options(options_of(FinetuneSettings) | options_of(RunOptions), after="out")
 def lora(
     data: Data,
@@ -108,6 +115,7 @@ def lora(
     out: Out = None,
     caption: Caption = None,
     caption_column: CaptionColumn = "text",
+    trigger: Trigger = None,
     cache: Cache = None,
     device: Device = None,
     full: Annotated[bool, typer.Option("--full", hidden=True)] = False,
@@ -120,13 +128,13 @@ def lora(
     """
     if full:
         raise RequestError("full", "all weights are trained by `flux1 train full`")
-    pictures = Pictures(data, caption, caption_column)
+    pictures = Pictures(tuple(data), caption, caption_column, trigger)
     made = _finetune("lora", pictures, model, out, cache, device, options)
     if made is not None:
         say(f"done: flux1 generate PROMPT --model {model} --lora {made}")
 
 
-@app.command("full")
+@app.command("full", cls=Once)
 @with_options(
     options_of(FinetuneSettings, without=OF_LORAS) | options_of(RunOptions, without=OF_LORAS),
     after="out",
@@ -137,6 +145,7 @@ def full(
     out: Out = None,
     caption: Caption = None,
     caption_column: CaptionColumn = "text",
+    trigger: Trigger = None,
     cache: Cache = None,
     device: Device = None,
     **options: Any,
@@ -146,7 +155,7 @@ def full(
     Interrupt it at will: the same command goes on where it was. Started by `torchrun`, several
     processes share the work and the weights.
     """
-    pictures = Pictures(data, caption, caption_column)
+    pictures = Pictures(tuple(data), caption, caption_column, trigger)
     made = _finetune("full", pictures, model, out, cache, device, options)
     if made is not None:
         say(f"done: flux1 generate PROMPT --model {made}")
@@ -171,7 +180,7 @@ def _finetune(
 
     place = choose_device(device or read(Settings).device)
     source = locate(model, read(Settings).models)
-    folder = out or Path("runs") / (pictures.folder.resolve().name or "lora")
+    folder = out or Path("runs") / (pictures.folders[0].resolve().name or "lora")
     asked = given(options, FinetuneSettings) | {"method": method}
     with joined(place) as (world, own):
         dtype = choose_dtype(asked.get("precision", "auto"), own)

@@ -48,7 +48,8 @@ class Preparation:
         wanted = self._encode_pictures(wanted)
         if not wanted:
             raise DataError(
-                f"data: {self.pictures.folder}: nothing to learn from: {'; '.join(self.remarks)}"
+                f"data: {', '.join(map(str, self.pictures.folders))}: nothing to learn from: "
+                f"{'; '.join(self.remarks)}"
             )
         multiple = self.parts.source.variant.size_multiple
         return tuple(
@@ -59,6 +60,7 @@ class Preparation:
                 (size.height // multiple, size.width // multiple),
             )
             for example, size in wanted
+            for _ in range(example.repeats)
         )
 
     def _fitted(self, examples: Sequence[Example]) -> list[tuple[Example, Fit]]:

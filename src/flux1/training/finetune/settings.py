@@ -84,12 +84,13 @@ class FinetuneSettings:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where a run's pictures are: the folder, words for those that have none, and the name under
-    which metadata and data sets keep theirs."""
+    """Where a run's pictures are: the folders, words for those that have none, the name under
+    which metadata and data sets keep theirs, and a word that every caption shall have."""
 
-    folder: Path
+    folders: tuple[Path, ...]
     caption: str | None = None
     column: str = "text"
+    trigger: str | None = None
 
 
 @dataclass(frozen=True)
