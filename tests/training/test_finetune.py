@@ -164,6 +164,16 @@ def test_a_quantised_base_is_taught(data, tmp_path):
     )].isnan().any()  # fmt: skip
 
 
+def test_a_lora_changes_only_the_layers_that_were_named(data, tmp_path):
+    only = ("single_blocks.0.*", "*.img_attn.qkv")
+    made = finetune(data, tmp_path / "out", RunOptions(layout="comfyui"), steps=1, only=only).run()
+    names = {name.split(".lora_")[0] for name in tensors(made) if ".lora_" in name}
+    assert names == {
+        "diffusion_model.double_blocks.0.img_attn.qkv", "diffusion_model.single_blocks.0.linear1",
+        "diffusion_model.single_blocks.0.linear2",
+    }  # fmt: skip
+
+
 def test_computing_blocks_again_changes_nothing(data, tmp_path):
     plain = finetune(data, tmp_path / "plain").run()
     again = finetune(data, tmp_path / "again", RunOptions(recompute=True)).run()
@@ -459,6 +469,7 @@ def test_captions_that_are_longer_than_what_is_read_are_named(data, tmp_path):
     ("change", "words"),
     [
         ({"rank": 65}, r"rank: 65 is above the width of .*; nearest: 64"),
+        ({"only": ("single_block.*",)}, r"only: 'single_block\.\*' is the name of none of the "),
         ({"rank": 0}, "rank: 0: input should be greater than 0"),
         ({"resolutions": (20,)}, "resolution: 20 is not from 64 to 2048; nearest: 64"),
         ({"layers": "some"}, "layers: 'some': input should be 'attention', 'blocks' or 'all'"),
@@ -473,6 +484,7 @@ def test_settings_that_cannot_be_are_one_line(data, tmp_path, change, words):
     with pytest.raises(Flux1Error, match=words) as caught:
         finetune(data, tmp_path / "out", **change).run()
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()  # no picture was encoded
 
 
 def test_options_that_cannot_be_are_one_line(data, tmp_path):

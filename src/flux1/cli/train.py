@@ -20,7 +20,8 @@ from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOpti
 from flux1.variants import DEFAULT
 
 RECIPE = "recipe"
-OF_LORAS = ("rank", "alpha", "layers", "keep", "quantize", "layout")  # and of what is frozen beside
+# What is a LoRA's, or that of the frozen weights beside it.
+OF_LORAS = ("rank", "alpha", "layers", "only", "keep", "quantize", "layout", "save_dtype")
 
 
 class _ShortForm(TyperGroup):

@@ -64,7 +64,7 @@ def check_options(options: RunOptions) -> None:
 
 
 def _refuse_what_has_no_effect(told: dict[str, Any], variant: Variant, lora: bool) -> None:
-    for name in ("rank", "alpha", "layers"):
+    for name in ("rank", "alpha", "layers", "only"):
         if not lora and name in told:
             raise DataError(f"{name}: {told[name]!r} has no effect when all weights are trained")
     for name in ("keep", "quantize"):

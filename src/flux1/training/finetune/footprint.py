@@ -154,7 +154,7 @@ def _trained(config: TransformerConfig, settings: FinetuneSettings) -> int:
     if settings.rank is None:
         return _numbers(config)
     network = _shapes(config)
-    names = layers_of(network, settings.layers)
+    names = layers_of(network, settings.layers, settings.only)
     check_rank(network, names, settings.rank)
     layers: list[nn.Module] = [network.get_submodule(name) for name in names]
     return settings.rank * sum(sum(widths(layer)) for layer in layers)

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 
-from flux1.errors import DataError
+from flux1.errors import DataError, nearest
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.transformer import Transformer
 from flux1.pipeline.encode import TextEncoder, text_encoder
@@ -21,7 +22,7 @@ from flux1.weights.load import (
     random_transformer,
 )
 from flux1.weights.model_files import Source
-from flux1.weights.numbers.quantize import quantize_layers
+from flux1.weights.numbers.quantize import check_device, quantize_layers
 
 LAYERS = {
     "attention": (".qkv", ".proj", ".linear1", ".linear2"),
@@ -36,6 +37,17 @@ class Parts:
     source: Source
     settings: FinetuneSettings
     device: torch.device
+
+    def check(self) -> None:
+        """DataError or Flux1Error for settings that the model or the device cannot take. Nothing is
+        loaded for that."""
+        settings = self.settings
+        if settings.quantize is not None:
+            check_device(settings.quantize, self.device)
+        if settings.method == "lora":
+            with torch.device("meta"):
+                shape = Transformer(self.source.variant.transformer)
+            self._lora_layers(shape)
 
     def text_encoder(self) -> TextEncoder:
         dtype = getattr(torch, self.settings.precision)
@@ -70,16 +82,21 @@ class Parts:
         return transformer
 
     def lora(self, transformer: Transformer) -> LoraNetwork:
-        """New branches beside the layers that the settings name. DataError if one of these is
-        narrower than the rank."""
+        """New branches beside the layers that the settings name. DataError as in `check`."""
         settings = self.settings
+        layers = self._lora_layers(transformer)
         assert settings.rank is not None
         assert settings.alpha is not None
-        layers = layers_of(transformer, settings.layers)
-        check_rank(transformer, layers, settings.rank)
         let_gradients_through(transformer)
         torch.manual_seed(settings.seed)
         return LoraNetwork(transformer, layers, settings.rank, settings.alpha)
+
+    def _lora_layers(self, transformer: Transformer) -> list[str]:
+        settings = self.settings
+        assert settings.rank is not None
+        layers = layers_of(transformer, settings.layers, settings.only)
+        check_rank(transformer, layers, settings.rank)
+        return layers
 
 
 def check_rank(transformer: Transformer, layers: Sequence[str], rank: int) -> None:
@@ -92,10 +109,17 @@ def check_rank(transformer: Transformer, layers: Sequence[str], rank: int) -> No
         )
 
 
-def layers_of(transformer: Transformer, which: str | None) -> list[str]:
+def layers_of(transformer: Transformer, which: str | None, only: Sequence[str] = ()) -> list[str]:
     """The linear layers that a LoRA changes: in the blocks those of the attention, these and the
-    feed-forward ones, or all of the network."""
+    feed-forward ones, or all of the network; of these, those that match a pattern of `only`.
+    DataError for a pattern that matches none."""
     names = linear_layers(transformer, ("",))
-    if which not in LAYERS:
-        return names
-    return [name for name in names if "_blocks." in name and name.endswith(LAYERS[which])]
+    if which in LAYERS:
+        names = [name for name in names if "_blocks." in name and name.endswith(LAYERS[which])]
+    for pattern in only:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise DataError(
+                f"only: {pattern!r} is the name of none of the {len(names)} layers, from "
+                f"{names[0]} to {names[-1]}{nearest(pattern, names)}"
+            )
+    return [name for name in names if not only or any(fnmatchcase(name, one) for one in only)]

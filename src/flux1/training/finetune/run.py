@@ -70,8 +70,9 @@ class Finetune:
         for prompt in self.options.prompts:
             make_request(variant, prompt)  # what is wrong with one is said now
         self._folder.check()
-        verify(self.source)
         parts = Parts(self.source, self.settings, self.device)
+        parts.check()
+        verify(self.source)
         cache = Cache(self.cache, f"{self.source.model_hash} {self.settings.precision}")
         encoded = self.world.share(self._prepared(parts, cache) if self.world.first else ())
         try:

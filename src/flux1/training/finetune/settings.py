@@ -28,7 +28,8 @@ class FinetuneSettings:
     """All that decides what is learnt. `choose.choose_settings` completes and checks it.
 
     `resolutions` are the sides of squares that have the wanted areas; `alpha` / `rank` is a LoRA's
-    strength. `keep` and `quantize` say how the frozen weights beside it are held.
+    strength, `only` are patterns of layers' names. `keep` and `quantize` say how the frozen weights
+    beside it are held.
     """
 
     method: Literal["lora", "full"]
@@ -61,6 +62,10 @@ class FinetuneSettings:
         Literal["attention", "blocks", "all"] | None,
         About("What a LoRA changes: attention, blocks or all.", "blocks"),
     ]
+    only: Annotated[
+        tuple[str, ...],
+        About("Of those, only layers with such a name: 'single_blocks.*.linear2'.", "all of them"),
+    ] = ()
     caption_dropout: Annotated[float, Ge(0), Le(1), About("Share of captions left empty.")] = 0.05
     ema_decay: Annotated[
         float, Ge(0), Lt(1), About("Decay of the averaged weights.", option="--ema")
