@@ -65,7 +65,7 @@ def is_envelope(answer: httpx.Response, status: int, code: str) -> None:
 
 
 def test_what_is_not_there_or_cannot_be_done_so(client):
-    is_page(client.get("/nothing", headers=BROWSER), 404, "There is nothing at this address.")
+    is_page(client.get("/nothing", headers=BROWSER), 404, "here is no /nothing here")
     is_envelope(client.get("/nothing", headers=PROGRAM), 404, "not_found")
     put = client.put("/keys", headers=BROWSER)
     is_page(put, 405, "Back to the start")

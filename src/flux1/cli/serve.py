@@ -88,6 +88,7 @@ def serve(
         from flux1.server import connections
         from flux1.server.app import create_app
         from flux1.server.logs import log_to_stderr
+        from flux1.server.tracing import open_tracing
         from flux1.store.lease import leased
     except ImportError as failure:
         raise DependencyError("serve", failure.name, "serve") from failure
@@ -97,15 +98,17 @@ def serve(
     log_to_stderr(settings.log_json)
     listening = _listen(host, port)
     place = Placed(device, dtype, memory)
+    tracing = open_tracing(settings.traces_url)  # what is not installed is said first
     with leased(settings, LEASE_WAIT_S, say) as lease:
         parts = join(settings, model or [DEFAULT.id], alias or [], demo, accept_license, place)
+        parts = replace(parts, lease=lease, tracing=tracing)
         key, password = _demo_account(parts.store) if demo else (None, None)
         base_url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
         announce = _announcer(parts, base_url, key, password, as_json)
         limits = connections.limits_for(
             settings.connections, settings.connections_per_address, settings.proxies
         )
-        app = create_app(replace(parts, lease=lease))
+        app = create_app(parts)
         _run(connections.serve_app(app, limits), listening, announce)
         parts.store.close()
 
@@ -126,12 +129,10 @@ def join(
     from flux1.safety.pictures import PicturePolicy, open_classifier
     from flux1.safety.prompts import PromptPolicy
     from flux1.server.parts import Parts
-    from flux1.server.tracing import open_tracing
     from flux1.settings import Settings, read
     from flux1.store.open import open_store
     from flux1.weights.sources import locate
 
-    tracing = open_tracing(settings.traces_url)
     store = open_store(settings)
     store.pictures.check()
     if place.memory is not None and len(models) > 1:
@@ -171,7 +172,6 @@ def join(
         PromptPolicy.standard(settings.deny_words, settings.allow_words),
         PicturePolicy(classifier.result()),
         credentials.result(),
-        tracing,
     )
 
 
