@@ -149,13 +149,14 @@ def run(
     about: Mapping[str, Any] | None = None,
     world: World = ALONE,
     at_checkpoint: Callable[[int], None] = lambda _: None,
+    validate: Callable[[], Mapping[str, float]] = dict,
 ) -> Ran:
     """Train to `settings.steps`, from the last checkpoint in `folder` if there is one.
 
     `stop_at` is asked after each step; when it answers true, a checkpoint is written and the run
     ends early. `loggers` are those of training/log.py, which are told `about` the run, as the
     checkpoint is. `at_checkpoint` is called after each with the steps done, while the model has
-    the averaged weights.
+    the averaged weights; so is `validate` where a preview is due, for figures of the log.
     DataError, with the checkpoint as it was, if loss or gradient stop being finite; OutputError,
     likewise, if a file cannot be written.
     """
@@ -205,7 +206,12 @@ def run(
                     at_checkpoint(done)
             if done % settings.preview_every == 0 or last:
                 with shown(model, ema, settings.compile):
-                    preview = objective.preview(model)
+                    preview, checked = objective.preview(model), validate()
+                if checked:
+                    words = ", ".join(f"{n.replace('_', ' ')} {v:.4g}" for n, v in checked.items())
+                    place.print(f"step {done}: {words}", markup=False, highlight=False)
+                    for logger in told:
+                        logger.figures(done, checked)
                 if preview is not None and world.first:
                     path = folder / f"preview-{done:06d}.png"
                     with written(path):

@@ -43,16 +43,17 @@ class CaptionedObjective:
         device, shape = self.networks.device, batch.tokens.shape[1:]
         noise = world.own(torch.randn((count, *shape), generator=generator)).to(device)
         t = world.own(training_times(count, shape[0], generator)).to(device)
-        errors = self._errors(batch, noise, t)
+        errors = self.errors(batch, noise, t)
         good = errors.detach().isfinite()
         loss, shown = errors.mean(), errors.detach()
         if world.any(not bool(good.all()), device):
             loss, shown = self._without_the_others(batch, noise, t, good)
         return loss, by_time(*_finite(world.gather(shown), world.gather(t)))
 
-    def _errors(
+    def errors(
         self, batch: Batch, noise: Float[Tensor, "b image c"], t: Float[Tensor, " b"]
     ) -> Float[Tensor, " b"]:
+        """The mean squared error of the velocity of each row at time t with this noise."""
         device = noise.device
         image = batch.tokens.to(device)
         words = Batch(image, batch.txt.to(device), batch.pooled.to(device), batch.grid)
@@ -72,7 +73,7 @@ class CaptionedObjective:
         kept = good if bool(good.any()) else torch.ones_like(good)
         here = kept.cpu()
         rest = Batch(batch.tokens[here], batch.txt[here], batch.pooled[here], batch.grid)
-        errors = self._errors(rest, noise[kept], t[kept])
+        errors = self.errors(rest, noise[kept], t[kept])
         shown = torch.full_like(t, torch.nan)
         shown[kept] = errors.detach()
         return errors.mean(), shown

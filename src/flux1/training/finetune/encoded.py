@@ -1,6 +1,7 @@
 """Pictures of several sizes, encoded, as an endless walk of batches."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,15 +66,8 @@ class EncodedPictures:
         shown = [pictures[self._row(size, place)] for place in places]
         dropped = np.random.default_rng([self.seed, step, 1]).random(self.batch_size)
         keeps = dropped[self.world.rank :: self.world.size] >= self.caption_dropout
-        words = text([p.caption if keep else "" for p, keep in zip(shown, keeps, strict=True)])
-        return NamedBatch(
-            # widened first: under autocast a CPU stacks no float16
-            torch.stack([_tokens(picture).float() for picture in shown]),
-            torch.stack([one.txt.float() for one in words]),
-            torch.stack([one.pooled.float() for one in words]),
-            shown[0].grid,
-            tuple(picture.name for picture in shown),
-        )
+        captions = [p.caption if keep else "" for p, keep in zip(shown, keeps, strict=True)]
+        return batch_of(shown, captions, text)
 
     def _turns_to(self, step: int) -> np.ndarray:
         """Whose turn it is at every step so far: multiples of the golden section fall evenly."""
@@ -90,6 +84,21 @@ class EncodedPictures:
         epoch, position = divmod(place, count)
         order = np.random.default_rng([self.seed, size, epoch, 0]).permutation(count)
         return int(order[position])
+
+
+def batch_of(
+    pictures: Sequence[EncodedPicture], captions: Sequence[str], text: TextEncoder
+) -> NamedBatch:
+    """Pictures of one size with these captions. DataError if one cannot be read any more."""
+    words = text(captions)
+    return NamedBatch(
+        # widened first: under autocast a CPU stacks no float16
+        torch.stack([_tokens(picture).float() for picture in pictures]),
+        torch.stack([one.txt.float() for one in words]),
+        torch.stack([one.pooled.float() for one in words]),
+        pictures[0].grid,
+        tuple(picture.name for picture in pictures),
+    )
 
 
 def _tokens(picture: EncodedPicture) -> torch.Tensor:

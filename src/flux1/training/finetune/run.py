@@ -25,6 +25,7 @@ from flux1.training.finetune.captioned import CaptionedObjective
 from flux1.training.finetune.choose import check_options
 from flux1.training.finetune.encoded import EncodedPicture, EncodedPictures
 from flux1.training.finetune.folder import LORA_FILE, NUMBERED_LORA, RunFolder
+from flux1.training.finetune.held_out import HeldOut, divided
 from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
@@ -115,8 +116,9 @@ class Finetune:
             RememberedText(cache),
             self.source.model_hash,
         )
+        learnt, held = divided(encoded, settings.held_out)
         pictures = EncodedPictures(
-            encoded, settings.batch_size, settings.seed, settings.caption_dropout, world
+            learnt, settings.batch_size, settings.seed, settings.caption_dropout, world
         )
         objective = CaptionedObjective(
             learner,
@@ -143,6 +145,7 @@ class Finetune:
             about,
             world,
             self._at_checkpoint(save),
+            HeldOut(objective, held, settings.precision).figures,
         )
         for step in ran.left_out:
             self.remarks.add("steps without a finite gradient, which changed nothing", str(step))

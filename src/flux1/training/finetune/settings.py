@@ -67,6 +67,9 @@ class FinetuneSettings:
         About("Of those, only layers with such a name: 'single_blocks.*.linear2'.", "all of them"),
     ] = ()
     caption_dropout: Annotated[float, Ge(0), Le(1), About("Share of captions left empty.")] = 0.05
+    held_out: Annotated[
+        float, Ge(0), Lt(1), About("Share of pictures not learnt, for a validation loss.")
+    ] = 0.0
     ema_decay: Annotated[
         float, Ge(0), Lt(1), About("Decay of the averaged weights.", option="--ema")
     ] = 0.99
