@@ -76,7 +76,7 @@ def main(
             ]
         finally:
             server.stop()
-        rows = store.jobs.search(account_id=account.id, limit=10 * jobs)
+        rows = store.requests.search(account_id=account.id, limit=10 * jobs)
         used = store.usage.today(account.id)
         store.database.close()
     report = {

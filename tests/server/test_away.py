@@ -140,7 +140,7 @@ def test_pictures_wait_for_a_place_that_is_away(line):
     result = ended(running, accepted)
     assert result["status"] == "Ready"
     assert httpx.get(result["result"]["sample"]).headers["content-type"] == "image/jpeg"
-    failed = running.parts.store.jobs.search(account_id=running.account_id, status="failed")
-    assert {job.error_message for job in failed} == {
+    failed = running.parts.store.requests.search(account_id=running.account_id, status="failed")
+    assert {stored.error_message for stored in failed} == {
         "the server cannot reach what it keeps its data in; its log says why"
     }

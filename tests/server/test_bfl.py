@@ -142,9 +142,11 @@ def test_a_failed_delivery_is_kept_for_another_attempt(caller, http_client, rece
     accepted = http_client.post("/v1/flux-dev", json={"prompt": "a fox", "webhook_url": url}).json()
     receiver.heard.get(timeout=60)
     deliveries = caller.parts.store.deliveries
-    while not (logged := deliveries.for_job(accepted["id"])) or logged[0].attempts == 0:
+    while not (logged := deliveries.for_request(accepted["id"])) or logged[0].attempts == 0:
         pass
-    (logged,) = deliveries.for_job(accepted["id"])  # again: its attempt and its next one together
+    (logged,) = deliveries.for_request(
+        accepted["id"]
+    )  # again: its attempt and its next one together
     assert logged.attempts == 1
     assert logged.next_attempt > logged.log[0].time
 
@@ -167,9 +169,9 @@ def test_requests_are_looked_up_cancelled_and_erased(http_client):
     assert http_client.get("/v1/usage").json()["data"][-1]["images"] == 1  # used is used
 
     long = {"prompt": "a fox", "steps": 1000, "width": 256, "height": 256}
-    running_job = http_client.post("/v1/flux-dev", json=long).json()["id"]
-    assert http_client.delete(f"/v1/requests/{running_job}").status_code == 204
-    assert http_client.get(f"/v1/requests/{running_job}").json()["status"] == "cancelled"
+    running_id = http_client.post("/v1/flux-dev", json=long).json()["id"]
+    assert http_client.delete(f"/v1/requests/{running_id}").status_code == 204
+    assert http_client.get(f"/v1/requests/{running_id}").json()["status"] == "cancelled"
     assert http_client.delete("/v1/requests/req_unknown").status_code == 404
 
 

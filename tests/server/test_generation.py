@@ -49,11 +49,11 @@ def test_progress_is_known_from_before_the_engine_has_it_until_its_files_are_kep
         engine.look = generation.progress
         opened = await generation.accept(ask, caller, Arrival("bfl", "request"))
         assert engine.seen == 0.0
-        assert engine.progress(opened.job.id) is None  # it has drawn, and knows it no more
-        assert generation.progress(opened.job.id) == 1.0
+        assert engine.progress(opened.stored.id) is None  # it has drawn, and knows it no more
+        assert generation.progress(opened.stored.id) == 1.0
         held.may.set()
         ended = await asyncio.wait_for(opened.ended, PATIENCE)
         assert ended.error is None
-        assert generation.progress(opened.job.id) is None
+        assert generation.progress(opened.stored.id) is None
 
     asyncio.run(drawn())

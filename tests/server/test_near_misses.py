@@ -82,6 +82,6 @@ def test_minus_one_is_any_seed_and_a_ratio_is_a_size(caller, path):
     body = {"prompt": "a fox", "steps": 1, "seed": -1, "aspect_ratio": "16:9"}
     answer = httpx.post(caller.url + path, json=body, headers={"x-key": caller.key})
     assert answer.status_code == 200
-    (job,) = caller.parts.store.jobs.search(account_id=caller.account_id)
-    assert (job.parameters["width"], job.parameters["height"]) == (80, 48)
-    assert job.parameters["seed"] >= 0
+    (stored,) = caller.parts.store.requests.search(account_id=caller.account_id)
+    assert (stored.parameters["width"], stored.parameters["height"]) == (80, 48)
+    assert stored.parameters["seed"] >= 0

@@ -227,7 +227,7 @@ def test_a_blocked_prompt_is_an_error_and_a_row(caller, client):
     assert blocked.value.type == "image_generation_user_error"
     assert "safety_violations=[" in blocked.value.message
     assert "sexual/minors" in blocked.value.message
-    (row,) = caller.parts.store.jobs.search(account_id=caller.account_id)
+    (row,) = caller.parts.store.requests.search(account_id=caller.account_id)
     assert row.status == "blocked"
     assert row.safety["prompt"]["blocked"]
 
@@ -254,11 +254,11 @@ def test_a_client_that_gives_up_cancels_its_work_and_retries_do_not_draw_twice(c
         client.images.generate(
             model="tiny", prompt="a fox", size="1024x1024", timeout=0.5, extra_body={"steps": 1000}
         )
-    jobs = caller.parts.store.jobs
-    while any(job.finished is None for job in jobs.search(account_id=caller.account_id)):
+    requests = caller.parts.store.requests
+    while any(stored.finished is None for stored in requests.search(account_id=caller.account_id)):
         pass
-    ended = jobs.search(account_id=caller.account_id)
-    assert {job.status for job in ended} <= {"cancelled", "failed"}
+    ended = requests.search(account_id=caller.account_id)
+    assert {stored.status for stored in ended} <= {"cancelled", "failed"}
     assert caller.parts.store.usage.today(caller.account_id).images == 0
     assert caller.parts.engine.status().running == 0
 

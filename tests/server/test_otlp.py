@@ -119,7 +119,7 @@ def below(spans: list[Span], above: Span) -> list[Span]:
     return sorted(found, key=lambda span: (span.start_time_unix_nano, span.end_time_unix_nano))
 
 
-def test_a_request_its_job_and_each_picture_are_one_trace_of_the_clients(caller, collector):
+def test_a_request_its_work_and_each_picture_are_one_trace_of_the_clients(caller, collector):
     with traced(caller, collector.url) as client:
         answer = client.post(
             "/v1/images/generations?secret=1",
@@ -141,28 +141,28 @@ def test_a_request_its_job_and_each_picture_are_one_trace_of_the_clients(caller,
     }  # fmt: skip
     assert request.status.code == Status.STATUS_CODE_UNSET
 
-    (job,) = below(spans, request)
-    (row,) = caller.parts.store.jobs.search(account_id=caller.account_id)
-    assert (job.name, job.kind) == ("job", Span.SPAN_KIND_INTERNAL)
-    assert facts(job) == {
+    (stored,) = below(spans, request)
+    (row,) = caller.parts.store.requests.search(account_id=caller.account_id)
+    assert (stored.name, stored.kind) == ("job", Span.SPAN_KIND_INTERNAL)
+    assert facts(stored) == {
         "flux1.job_id": row.id, "flux1.request_id": answer.headers["x-request-id"],
         "flux1.api": "openai", "flux1.model": "tiny", "flux1.account_id": caller.account_id,
         "flux1.status": "succeeded",
     }  # fmt: skip
-    assert [(event.name, facts(event)) for event in job.events] == [
+    assert [(event.name, facts(event)) for event in stored.events] == [
         ("queued", {"flux1.pictures_ahead": 0, "flux1.predicted_wait_s": 0.0})
     ]
-    parts = below(spans, job)
+    parts = below(spans, stored)
     assert len(spans) == 2 + len(parts) == 2 + 1 + 2 * len(LAPS)
     (queue,) = [part for part in parts if not part.attributes]
     assert queue.name == "queue"
-    assert queue.start_time_unix_nano == job.start_time_unix_nano
+    assert queue.start_time_unix_nano == stored.start_time_unix_nano
     for image in (0, 1):
         laps = [part for part in parts if facts(part) == {"flux1.image": image}]
         assert [lap.name for lap in laps] == LAPS
         ends = [queue.end_time_unix_nano, *(lap.end_time_unix_nano for lap in laps)]
         assert [lap.start_time_unix_nano for lap in laps] == ends[:-1]
-        assert ends[-1] <= job.end_time_unix_nano <= request.end_time_unix_nano
+        assert ends[-1] <= stored.end_time_unix_nano <= request.end_time_unix_nano
 
     resource = collector.resource()
     assert (resource["service.name"], resource["service.version"]) == ("flux1", __version__)
@@ -194,7 +194,7 @@ def test_spans_are_named_by_routes_and_say_what_was_answered(caller, collector):
     assert len({span.trace_id for span in spans}) == len(spans)
 
 
-def test_a_job_that_fails_is_an_error_and_one_that_is_refused_is_not(caller, collector):
+def test_a_request_that_fails_is_an_error_and_one_that_is_refused_is_not(caller, collector):
     with traced(caller, collector.url, Failing) as client:
         ask = {"model": "tiny", "size": "32x32"}
         for prompt, status in (("a fox", 500), ("a naked child", 400)):

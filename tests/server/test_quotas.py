@@ -51,7 +51,9 @@ def test_a_picture_that_was_seen_coming_is_a_picture(caller):
             assert answer.status_code == status
             if status == 200:
                 next(line for line in answer.iter_lines() if "partial_image" in line)
-        jobs = caller.parts.store.jobs
-        while any(job.finished is None for job in jobs.search(account_id=caller.account_id)):
+        requests = caller.parts.store.requests
+        while any(
+            stored.finished is None for stored in requests.search(account_id=caller.account_id)
+        ):
             pass
     assert caller.parts.store.usage.today(caller.account_id).images == 1

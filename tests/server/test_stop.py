@@ -42,7 +42,7 @@ def test_whoever_waits_is_told_and_asynchronous_work_is_kept(stopping):
         }
         for one in asked.values():
             one.start()
-        while len(parts.store.jobs.search(account_id=running.account_id)) < 3:
+        while len(parts.store.requests.search(account_id=running.account_id)) < 3:
             pass
     for one in asked.values():
         one.join(60)
@@ -53,7 +53,7 @@ def test_whoever_waits_is_told_and_asynchronous_work_is_kept(stopping):
     *_, event, data = stream.text.strip().splitlines()
     assert event == "event: error"
     assert json.loads(data.removeprefix("data: "))["error"]["code"] == "shutting_down"
-    kept = parts.store.jobs.get(answers["asynchronous"].json()["id"])
+    kept = parts.store.requests.get(answers["asynchronous"].json()["id"])
     assert kept.finished is None
     assert not [line for line in lines if line["log_level"] in ("error", "critical")]
 

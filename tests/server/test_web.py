@@ -428,8 +428,8 @@ def test_a_picture_is_drawn_shown_found_and_erased(caller, member):
     assert kinds[-1] == "completed"
     assert 1 <= kinds.count("partial_image") <= 2
     assert events[-1]["id"] == job_id
-    job = caller.parts.store.jobs.get(job_id)
-    assert (job.api, job.key_id, job.status) == ("playground", None, "succeeded")
+    stored = caller.parts.store.requests.get(job_id)
+    assert (stored.api, stored.key_id, stored.status) == ("playground", None, "succeeded")
 
     path = f"/pictures/{events[-1]['image_id']}.png"
     assert path in member.get("/gallery").text
@@ -437,8 +437,8 @@ def test_a_picture_is_drawn_shown_found_and_erased(caller, member):
     detail = member.get(f"/requests/{job_id}").text
     assert '<h1 class="request">a fox</h1>' in detail
     assert path in detail
-    assert job.model_hash in detail
-    assert job.request_id in detail
+    assert stored.model_hash in detail
+    assert stored.request_id in detail
     picture = member.get(path)
     assert picture.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(picture.content)).size == (64, 64)
@@ -484,7 +484,7 @@ def test_going_away_cancels(caller, member):
         assert member.send("/keys", f"/requests/{job_id}/cancel").status_code == 303
         said = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
     assert said[-1]["error"]["code"] == "cancelled"
-    assert caller.parts.store.jobs.get(job_id).status == "cancelled"
+    assert caller.parts.store.requests.get(job_id).status == "cancelled"
     assert member.get(f"/playground/place/{job_id}").status_code == 204
 
 

@@ -15,7 +15,7 @@ from flux1.server.webhooks import Courier, signatures
 from flux1.settings import ServerSettings
 from flux1.store.open import open_store
 from service import PASSWORD
-from store.samples import new_job
+from store.samples import new_request
 
 
 def test_signatures_take_any_secret_and_change_with_the_body():
@@ -74,12 +74,12 @@ def test_other_services_are_not_spoken_to(port):
 
 
 def accepted(store, email: str, url: str, count: int) -> None:
-    """Jobs of an account of its own that have ended, with messages that wait."""
+    """Requests of an account of its own that have ended, with messages that wait."""
     account = store.accounts.register(email, PASSWORD)
     for number in range(count):
         id = f"req_{email[0]}{number}"
-        store.jobs.accept(new_job(account.id, id, webhook_url=url))
-        store.jobs.fail(id, "failed", "engine_failed", "no")
+        store.requests.accept(new_request(account.id, id, webhook_url=url))
+        store.requests.fail(id, "failed", "engine_failed", "no")
 
 
 @pytest.mark.parametrize("hosts", [1, 20], ids=["one silent host", "many silent hosts"])
@@ -101,7 +101,7 @@ def test_silent_receivers_hold_up_nobody_else(tmp_path, hosts):
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             accepted(store, "z@example.com", url, 1)
-            courier = asyncio.create_task(Courier(store, True, lambda job: "{}").run())
+            courier = asyncio.create_task(Courier(store, True, lambda stored: "{}").run())
             said = await asyncio.wait_for(came, 10)
             courier.cancel()
             await asyncio.gather(courier, return_exceptions=True)
@@ -110,5 +110,5 @@ def test_silent_receivers_hold_up_nobody_else(tmp_path, hosts):
     assert asyncio.run(deliver()).startswith(b"POST / HTTP/1.1")
     for one in silent:
         one.close()
-    assert [delivery.log for delivery in store.deliveries.for_job("req_a0")] == [()]
+    assert [delivery.log for delivery in store.deliveries.for_request("req_a0")] == [()]
     store.close()

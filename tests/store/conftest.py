@@ -6,7 +6,7 @@ import pytest
 
 from flux1.store.accounts import Account, Accounts
 from flux1.store.database import Database
-from flux1.store.jobs import Jobs
+from flux1.store.requests import Requests
 from flux1.store.tables import ACCOUNTS
 from passwords import quick, quick_passwords
 from store.databases import KINDS, fresh_databases
@@ -109,5 +109,5 @@ def insert_account(database, password_hash, name, administrator):
 
 
 @pytest.fixture
-def jobs(database):
-    return Jobs(database)
+def requests(database):
+    return Requests(database)

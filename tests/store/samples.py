@@ -5,12 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from flux1.store.jobs import NewJob, NewPicture
+from flux1.store.requests import NewPicture, NewRequest
 
 PASSWORD = "correct horse battery"
 
 
-def new_job(account_id: str, id: str = "req_1", **changes: Any) -> NewJob:
+def new_request(account_id: str, id: str = "req_1", **changes: Any) -> NewRequest:
     asked: dict[str, Any] = {
         "id": id,
         "account_id": account_id,
@@ -26,7 +26,7 @@ def new_job(account_id: str, id: str = "req_1", **changes: Any) -> NewJob:
         "request_id": f"http_{id}",
         "body_hash": "ab" * 32,
     }
-    return NewJob(**asked | changes)
+    return NewRequest(**asked | changes)
 
 
 def new_picture(id: str = "img_1", index: int = 0, **changes: Any) -> NewPicture:

@@ -10,9 +10,9 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from flux1.errors import StoreError
 from flux1.store.database import Database
-from flux1.store.jobs import Jobs
+from flux1.store.requests import Requests
 from flux1.store.tables import ACCOUNTS, KEYS, METADATA
-from store.samples import new_job, race
+from store.samples import new_request, race
 
 
 def account_row(id="acct_1", created=datetime(2030, 1, 1, tzinfo=UTC), weight=0.0):
@@ -159,9 +159,9 @@ def test_a_time_without_zone_is_refused(database):
 
 
 def test_text_that_a_database_cannot_hold_is_neither_an_error_nor_lost(database, account):
-    jobs, odd = Jobs(database), "a\0fox\ud800 🦊"
-    job, _ = jobs.accept(new_job(account.id, prompt=odd, parameters={"prompt": odd}))
-    assert job.prompt == "a\ufffdfox\ufffd 🦊"
-    assert job.parameters["prompt"] == odd
-    assert jobs.get("\0\udfff") is None
-    assert jobs.search(text="\0fox") == [job]
+    requests, odd = Requests(database), "a\0fox\ud800 🦊"
+    stored, _ = requests.accept(new_request(account.id, prompt=odd, parameters={"prompt": odd}))
+    assert stored.prompt == "a\ufffdfox\ufffd 🦊"
+    assert stored.parameters["prompt"] == odd
+    assert requests.get("\0\udfff") is None
+    assert requests.search(text="\0fox") == [stored]

@@ -5,7 +5,7 @@ import pytest
 from flux1.errors import StoreError
 from flux1.settings import ServerSettings
 from flux1.store.open import open_store
-from store.samples import new_job, new_picture
+from store.samples import new_picture, new_request
 
 
 @pytest.fixture(autouse=True)
@@ -20,19 +20,19 @@ def test_everything_is_in_the_data_folder_and_there_again(tmp_path):
     assert settings.data.stat().st_mode & 0o777 == 0o700
     account = store.accounts.register("ada@example.org", "a good password")
     _, secret = store.keys.create(account.id, "laptop")
-    store.jobs.accept(new_job(account.id))
+    store.requests.accept(new_request(account.id))
     store.pictures.put("img_1", b"bytes", "image/png")
-    store.jobs.finish("req_1", [new_picture("img_1")], {}, {})
+    store.requests.finish("req_1", [new_picture("img_1")], {}, {})
     store.close()
 
     again = open_store(settings)
     assert again.secret == store.secret
     assert again.keys.check(secret)[1] == account
     assert again.usage.today(account.id).images == 1
-    assert again.deliveries.for_job("req_1") == []
+    assert again.deliveries.for_request("req_1") == []
     files = list(settings.data.glob("flux1.db*"))
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * len(files)
-    picture = again.jobs.picture("img_1")
+    picture = again.requests.picture("img_1")
     assert again.pictures.get(picture.id, picture.media_type) == b"bytes"
     again.close()
     assert {path.name for path in settings.data.iterdir()} >= {"flux1.db", "pictures", "secret"}
@@ -63,11 +63,13 @@ def test_erased_words_are_in_no_file_any_more(tmp_path):
     words = "a very secret fox " * 500
     parameters = {"negative_prompt": words, "prompt": words}
     for number in range(3):
-        store.jobs.accept(new_job(account.id, f"req_{number}", prompt=words, parameters=parameters))
-        store.jobs.fail(f"req_{number}", "failed", "engine_failed", words)
+        store.requests.accept(
+            new_request(account.id, f"req_{number}", prompt=words, parameters=parameters)
+        )
+        store.requests.fail(f"req_{number}", "failed", "engine_failed", words)
     assert any(b"secret fox" in path.read_bytes() for path in tmp_path.glob("flux1.db*"))
     for number in range(3):
-        store.jobs.erase(f"req_{number}", account.id)
+        store.requests.erase(f"req_{number}", account.id)
     assert not any(b"secret fox" in path.read_bytes() for path in tmp_path.glob("flux1.db*"))
     store.close()
 

@@ -7,7 +7,7 @@ import pytest
 import flux1.store.usage
 from flux1.store.keys import Keys
 from flux1.store.usage import Usage, UsageTotal
-from store.samples import new_job, new_picture
+from store.samples import new_picture, new_request
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def usage(database):
 
 
 @pytest.fixture
-def draw(jobs, clock):
+def draw(requests, clock):
     """Finish a request of `images` pictures of half a megapixel at a given time."""
     drawn = []
 
@@ -24,8 +24,8 @@ def draw(jobs, clock):
         clock.time = time or clock.time
         drawn.append(f"req_{len(drawn):03}")
         id = drawn[-1]
-        jobs.accept(new_job(account.id, id, key_id=key and key.id))
-        jobs.finish(
+        requests.accept(new_request(account.id, id, key_id=key and key.id))
+        requests.finish(
             id, [new_picture(f"{id}_{k}", k, width=1000, height=500) for k in range(images)], {}, {}
         )
         return id

@@ -6,14 +6,14 @@ import pytest
 
 from flux1.store.database import Database
 from flux1.store.webhooks import Attempt, Deliveries
-from store.samples import new_job
+from store.samples import new_request
 
 URL = "https://example.org/hook"
 
 
 @pytest.fixture
-def deliveries(database, jobs, account):
-    jobs.accept(new_job(account.id))
+def deliveries(database, requests, account):
+    requests.accept(new_request(account.id))
     return Deliveries(database)
 
 
@@ -32,7 +32,7 @@ def test_a_message_is_due_at_once_and_until_it_arrives(deliveries, clock):
     clock.time = again
     deliveries.record(id, 204, None, None)
     assert deliveries.due(again + timedelta(days=365), 10) == []
-    (delivery,) = deliveries.for_job("req_1")
+    (delivery,) = deliveries.for_request("req_1")
     assert delivery.next_attempt is None
     assert delivery.log == (
         Attempt(1, begin, None, "connection refused"),
@@ -48,8 +48,8 @@ def test_the_longest_due_go_first(deliveries, clock):
     deliveries.record(ids[0], 500, None, clock.time)
     assert [d.id for d in deliveries.due(clock.time, 2)] == ids[1:]
     assert [d.id for d in deliveries.due(clock.time, 3)] == [*ids[1:], ids[0]]
-    assert [d.id for d in deliveries.for_job("req_1")] == ids
-    assert deliveries.for_job("req_0") == []
+    assert [d.id for d in deliveries.for_request("req_1")] == ids
+    assert deliveries.for_request("req_0") == []
 
 
 def test_retries_survive_a_restart(url, deliveries, clock):

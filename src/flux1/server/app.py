@@ -33,7 +33,7 @@ from flux1.server.routes import images, models, operations, pictures, requests
 from flux1.server.web import pages
 from flux1.server.web.sessions import own_cookies
 from flux1.server.webhooks import Courier, payload_of
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 
 log = structlog.get_logger("flux1.server")
 Scope = MutableMapping[str, Any]
@@ -58,7 +58,7 @@ def create_app(parts: Parts) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics = Metrics(parts.engine)
         private = parts.settings.private_webhooks
-        courier = Courier(parts.store, private, lambda job: _message(parts, job))
+        courier = Courier(parts.store, private, lambda stored: _message(parts, stored))
         generation = Generation(parts, metrics, courier.wake)
         app.state.generation, app.state.metrics = generation, metrics
         app.state.end_work = lambda: generation.close(STOP_PATIENCE_S)
@@ -149,12 +149,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _message(parts: Parts, job: StoredJob) -> str:
-    """What a webhook is told of a job, with a link that works from now."""
+def _message(parts: Parts, stored: StoredRequest) -> str:
+    """What a webhook is told of a request, with a link that works from now."""
     link = None
-    if job.pictures and job.pictures[0].erased is None:
-        link = job.output["address"] + signed_path(parts, job.pictures[0])[0]
-    return json.dumps(payload_of(bfl.result_of(job, link), datetime.now(UTC)))
+    if stored.pictures and stored.pictures[0].erased is None:
+        link = stored.output["address"] + signed_path(parts, stored.pictures[0])[0]
+    return json.dumps(payload_of(bfl.result_of(stored, link), datetime.now(UTC)))
 
 
 async def _keep_lease(parts: Parts) -> None:
@@ -173,10 +173,10 @@ async def _sweep(parts: Parts) -> None:
     store = parts.store
     while True:
         try:
-            old = await run_in_threadpool(store.jobs.expired_pictures, datetime.now(UTC), 1000)
+            old = await run_in_threadpool(store.requests.expired_pictures, datetime.now(UTC), 1000)
             for picture in old:
                 await run_in_threadpool(store.pictures.delete, picture.id, picture.media_type)
-                await run_in_threadpool(store.jobs.mark_erased, [picture.id])
+                await run_in_threadpool(store.requests.mark_erased, [picture.id])
             if old:
                 log.info("erased expired pictures", pictures=len(old))
         except Exception:

@@ -10,7 +10,7 @@ from flux1.request import ImageRequest
 from flux1.safety.verdict import Verdict
 from flux1.server.auth import Caller
 from flux1.server.ports import Model
-from flux1.store.jobs import NewJob, StoredJob
+from flux1.store.requests import NewRequest, StoredRequest
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _REQUESTS = TypeAdapter(ImageRequest)
@@ -63,12 +63,12 @@ class Arrival:
     deadline: float | None = None
 
 
-def new_job(
+def new_request(
     ask: Ask, caller: Caller, arrival: Arrival, verdict: Verdict, notes: Sequence[str] = ()
-) -> NewJob:
+) -> NewRequest:
     """The row of an ask. `verdict` is the one on its words, `notes` is what the answer says of
     them."""
-    return NewJob(
+    return NewRequest(
         id=f"req_{secrets.token_hex(12)}",
         account_id=caller.account.id,
         key_id=None if caller.key is None else caller.key.id,
@@ -100,19 +100,19 @@ def new_job(
     )
 
 
-def request_of(job: StoredJob) -> ImageRequest:
+def request_of(stored: StoredRequest) -> ImageRequest:
     """The request that a row keeps. ValueError if its parameters are not one any more."""
-    return _REQUESTS.validate_python(job.parameters)
+    return _REQUESTS.validate_python(stored.parameters)
 
 
-def ask_of(job: StoredJob, model: Model) -> Ask:
+def ask_of(stored: StoredRequest, model: Model) -> Ask:
     """The ask that a row keeps, to be drawn by `model` without previews and at the usual priority.
     ValueError if its parameters are not a request any more."""
     return Ask(
         model,
-        job.asked_model,
-        request_of(job),
-        Output(job.output["format"], job.output["quality"]),
-        job.safety.get("tolerance", 0),
-        webhook_url=job.webhook_url,
+        stored.asked_model,
+        request_of(stored),
+        Output(stored.output["format"], stored.output["quality"]),
+        stored.safety.get("tolerance", 0),
+        webhook_url=stored.webhook_url,
     )

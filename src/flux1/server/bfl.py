@@ -22,7 +22,7 @@ from flux1.server.openai import (
     refuse_unknown,
 )
 from flux1.server.ports import Model
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 from flux1.variants import Variant
 
 WIDTH, HEIGHT = 1024, 768  # where the model can draw that
@@ -127,43 +127,45 @@ def _size(body: FluxBody, variant: Variant) -> tuple[int | None, int | None]:
     return body.width or (WIDTH if roomy else None), body.height or (HEIGHT if roomy else None)
 
 
-def result_of(job: StoredJob, sample: str | None, progress: float | None = None) -> Result:
+def result_of(stored: StoredRequest, sample: str | None, progress: float | None = None) -> Result:
     """A row in BFL's words. `progress` is that of an open one."""
-    match job.status:
+    match stored.status:
         case "queued" | "running":
-            return Result(id=job.id, status="Pending", progress=progress)
+            return Result(id=stored.id, status="Pending", progress=progress)
         case "succeeded" if sample is not None:
-            return Result(id=job.id, status="Ready", progress=1.0, result=_sample(job, sample))
+            return Result(
+                id=stored.id, status="Ready", progress=1.0, result=_sample(stored, sample)
+            )
         case "succeeded":
-            return Result(id=job.id, status="Task not found", details={"reason": "erased"})
+            return Result(id=stored.id, status="Task not found", details={"reason": "erased"})
         case "blocked":
-            of_words = bool(job.safety.get("prompt", {}).get("blocked"))
+            of_words = bool(stored.safety.get("prompt", {}).get("blocked"))
             status: Status = "Request Moderated" if of_words else "Content Moderated"
             reasons = [
                 category
-                for verdict in job.safety.values()
+                for verdict in stored.safety.values()
                 if isinstance(verdict, dict)
                 for category in verdict.get("blocked", [])
             ]
-            return Result(id=job.id, status=status, details={"Moderation Reasons": reasons})
+            return Result(id=stored.id, status=status, details={"Moderation Reasons": reasons})
         case _:
-            details = {"code": job.error_code, "message": job.error_message}
-            return Result(id=job.id, status="Error", details=details)
+            details = {"code": stored.error_code, "message": stored.error_message}
+            return Result(id=stored.id, status="Error", details=details)
 
 
-def _sample(job: StoredJob, link: str) -> dict[str, Any]:
+def _sample(stored: StoredRequest, link: str) -> dict[str, Any]:
     def seconds(moment: datetime | None) -> float | None:
         return None if moment is None else moment.timestamp()
 
     return {
         "sample": link,
-        "prompt": job.prompt,
-        "seed": job.pictures[0].seed,
-        "start_time": seconds(job.started),
-        "end_time": seconds(job.finished),
-        "duration": job.timings.get("total_s"),
-        "model": job.model,
-        "width": job.pictures[0].width,
-        "height": job.pictures[0].height,
-        "notes": job.notes,
+        "prompt": stored.prompt,
+        "seed": stored.pictures[0].seed,
+        "start_time": seconds(stored.started),
+        "end_time": seconds(stored.finished),
+        "duration": stored.timings.get("total_s"),
+        "model": stored.model,
+        "width": stored.pictures[0].width,
+        "height": stored.pictures[0].height,
+        "notes": stored.notes,
     }

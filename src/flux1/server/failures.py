@@ -10,7 +10,7 @@ from flux1.errors import (
     OverloadedError,
     StoreError,
 )
-from flux1.store.jobs import FailedStatus, StoredJob
+from flux1.store.requests import FailedStatus, StoredRequest
 
 _PASSING = (OverloadedError, EngineError, StoreError, CancelledError, DeadlineError)
 
@@ -34,20 +34,20 @@ def may_repeat(error: Flux1Error) -> bool:
     return isinstance(error, _PASSING)
 
 
-def error_of(job: StoredJob) -> Flux1Error | None:
+def error_of(stored: StoredRequest) -> Flux1Error | None:
     """The failure that a row remembers."""
-    if job.status == "succeeded":
+    if stored.status == "succeeded":
         return None
-    message = job.error_message or f"the request ended as {job.status}"
-    if job.status == "blocked":
-        looked = [verdict for verdict in job.safety.values() if isinstance(verdict, dict)]
+    message = stored.error_message or f"the request ended as {stored.status}"
+    if stored.status == "blocked":
+        looked = [verdict for verdict in stored.safety.values() if isinstance(verdict, dict)]
         categories = {name for verdict in looked for name in verdict.get("blocked", [])}
-        stage = "prompt" if job.safety.get("prompt", {}).get("blocked") else "output"
+        stage = "prompt" if stored.safety.get("prompt", {}).get("blocked") else "output"
         return BlockedError(message, tuple(sorted(categories)), stage)
-    if job.status == "cancelled":
+    if stored.status == "cancelled":
         return CancelledError(message)
-    if job.error_code == OutputError.code:
+    if stored.error_code == OutputError.code:
         return OutputError(message)
     failure = EngineError(message)
-    failure.code = job.error_code or failure.code
+    failure.code = stored.error_code or failure.code
     return failure

@@ -3,7 +3,7 @@
     accept -> row in the database -> engine -> each picture: policy, file, credentials, store -> row
 
 Every wire format ends here as an `Ask`, and everything that happens to it is told to whoever
-watches its `OpenJob`. All of this runs on the event loop; what blocks runs in threads.
+watches its `OpenRequest`. All of this runs on the event loop; what blocks runs in threads.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from flux1.errors import (
 )
 from flux1.events import Failed, Finished, OrderEvent, Preview, Queued, Started
 from flux1.request import Order
-from flux1.server.ask import Arrival, Ask, ask_of, new_job
+from flux1.server.ask import Arrival, Ask, ask_of, new_request
 from flux1.server.auth import Caller
 from flux1.server.failures import may_repeat, message_of, status_of
 from flux1.server.limits import Limits, Rates
 from flux1.server.metrics import Metrics
-from flux1.server.open_job import Ended, Kept, OpenJob
+from flux1.server.open_request import Ended, Kept, OpenRequest
 from flux1.server.parts import Parts
 from flux1.server.picture_files import PictureFiles
 from flux1.server.problems import Problem
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 
 log = structlog.get_logger("flux1.server")
 PAUSES_S = (
@@ -61,7 +61,7 @@ class Generation:
         self.parts, self.metrics = parts, metrics
         self._wake_courier = wake_courier
         self._rates, self._files = Rates(), PictureFiles(parts)
-        self._open: dict[str, OpenJob] = {}
+        self._open: dict[str, OpenRequest] = {}
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -69,8 +69,10 @@ class Generation:
 
     # in
 
-    async def accept(self, ask: Ask, caller: Caller, arrival: Arrival) -> OpenJob | StoredJob:
-        """Write the row, then start the work; a StoredJob if it was done under this idempotency
+    async def accept(
+        self, ask: Ask, caller: Caller, arrival: Arrival
+    ) -> OpenRequest | StoredRequest:
+        """Write the row, then start the work; a StoredRequest if it was done under this idempotency
         key before. Raises Problem or Flux1Error; a refusal for policy leaves a row."""
         if self._closing:
             raise StoppingError()
@@ -80,24 +82,29 @@ class Generation:
         asked = (caller.account.id, arrival.idempotency_key)
         lock = self._keys.setdefault(asked, asyncio.Lock())
         async with lock:
-            known = await run_in_threadpool(self.parts.store.jobs.under_key, *asked)
+            known = await run_in_threadpool(self.parts.store.requests.under_key, *asked)
             if known is not None:
                 return await self._known(known, arrival)
             return await self._accept(ask, caller, arrival)
 
-    async def _accept(self, ask: Ask, caller: Caller, arrival: Arrival) -> OpenJob | StoredJob:
+    async def _accept(
+        self, ask: Ask, caller: Caller, arrival: Arrival
+    ) -> OpenRequest | StoredRequest:
         verdict = await self._files.look_over(ask)
         notes = () if verdict.blocked else await run_in_threadpool(ask.model.notes, ask.request)
-        new = new_job(ask, caller, arrival, verdict, notes)
+        new = new_request(ask, caller, arrival, verdict, notes)
         quotas = caller.quotas(self.parts.settings)
-        job, fresh = await run_in_threadpool(self.parts.store.jobs.accept, new, quotas)
+        stored, fresh = await run_in_threadpool(self.parts.store.requests.accept, new, quotas)
         if not fresh:
-            return await self._known(job, arrival)
-        opened = OpenJob(ask, job, caller.account.weight, self.parts.tracing.job(job))
-        self._open[job.id] = opened
+            return await self._known(stored, arrival)
+        opened = OpenRequest(ask, stored, caller.account.weight, self.parts.tracing.request(stored))
+        self._open[stored.id] = opened
         if verdict.blocked:
             error = BlockedError(
-                "the prompt is against this server's policy;", verdict.categories, "prompt", job.id
+                "the prompt is against this server's policy;",
+                verdict.categories,
+                "prompt",
+                stored.id,
             )
             await self._end(opened, error)
             raise error
@@ -112,29 +119,31 @@ class Generation:
             return headers
         return self._rates.hit(caller.key.id, caller.limits.requests_per_minute)
 
-    async def _known(self, job: StoredJob, arrival: Arrival) -> OpenJob | StoredJob:
+    async def _known(self, stored: StoredRequest, arrival: Arrival) -> OpenRequest | StoredRequest:
         """What an idempotency key stands for: the same request, open or ended."""
-        if job.body_hash != arrival.body_hash:
+        if stored.body_hash != arrival.body_hash:
             raise Problem(
                 400,
                 f"Idempotency-Key: {arrival.idempotency_key!r} was used for another request "
-                f"({job.id}); take a new key for a new request",
+                f"({stored.id}); take a new key for a new request",
                 "idempotency_key_reused",
                 param="Idempotency-Key",
             )
-        if job.id in self._open:
-            return self._open[job.id]
+        if stored.id in self._open:
+            return self._open[stored.id]
         # it has ended here, so its row is written: perhaps since it was read
-        latest = await run_in_threadpool(self.parts.store.jobs.get, job.id)
+        latest = await run_in_threadpool(self.parts.store.requests.get, stored.id)
         if latest is not None and latest.finished is None:
-            raise Problem(409, f"{job.id} is open and not drawn here", "still_open", retry_after=2)
-        return latest or job
+            raise Problem(
+                409, f"{stored.id} is open and not drawn here", "still_open", retry_after=2
+            )
+        return latest or stored
 
     async def _submit(
-        self, opened: OpenJob, deadline: float | None, promised: bool = False
+        self, opened: OpenRequest, deadline: float | None, promised: bool = False
     ) -> None:
         order = Order(
-            opened.job.id, opened.ask.request, opened.job.account_id, opened.weight,
+            opened.stored.id, opened.ask.request, opened.stored.account_id, opened.weight,
             opened.ask.priority, deadline, opened.ask.previews, promised,
         )  # fmt: skip
         loop = asyncio.get_running_loop()
@@ -150,12 +159,12 @@ class Generation:
             await self._end(opened, error)
             raise
         except Exception as failure:  # a device that has failed, for one: the request must not hang
-            log.exception("the engine did not take a request", job=opened.job.id)
+            log.exception("the engine did not take a request", job=opened.stored.id)
             broken = EngineError(f"the engine failed: {type(failure).__name__}; the log says more")
             await self._end(opened, broken)
             raise broken from failure
 
-    def find(self, job_id: str) -> OpenJob | None:
+    def find(self, job_id: str) -> OpenRequest | None:
         """The open work of a request, if it is open here."""
         return self._open.get(job_id)
 
@@ -170,40 +179,40 @@ class Generation:
         # what the engine does not have any more is drawn, and its files are being made
         return float(opened.submitted) if share is None else share
 
-    def open_jobs(self) -> Iterator[OpenJob]:
+    def open_requests(self) -> Iterator[OpenRequest]:
         yield from tuple(self._open.values())
 
     async def resume(self) -> int:
         """Take up what an earlier process had accepted and not ended; returns how many."""
-        jobs = self.parts.store.jobs
-        lost = await run_in_threadpool(jobs.abandon_synchronous)
+        requests = self.parts.store.requests
+        lost = await run_in_threadpool(requests.abandon_synchronous)
         if lost:
             log.warning("requests were cut off by the last stop", requests=lost)
-        unfinished = await run_in_threadpool(jobs.unfinished)
-        for job in unfinished:
-            await self._take_up(job)
+        unfinished = await run_in_threadpool(requests.unfinished)
+        for stored in unfinished:
+            await self._take_up(stored)
         return len(unfinished)
 
-    async def _take_up(self, job: StoredJob) -> None:
-        account = await run_in_threadpool(self.parts.store.accounts.get, job.account_id)
+    async def _take_up(self, stored: StoredRequest) -> None:
+        account = await run_in_threadpool(self.parts.store.accounts.get, stored.account_id)
         try:
-            model = self.parts.model(job.model)
-            ask = ask_of(job, model)
+            model = self.parts.model(stored.model)
+            ask = ask_of(stored, model)
         except (Flux1Error, ValueError) as failure:
             message = f"cannot be drawn after a restart: {failure}"
             await run_in_threadpool(
-                self.parts.store.jobs.fail, job.id, "failed", "interrupted", message
+                self.parts.store.requests.fail, stored.id, "failed", "interrupted", message
             )
             return
         weight = 1.0 if account is None else account.weight
-        opened = OpenJob(ask, job, weight, self.parts.tracing.job(job))
-        self._open[job.id] = opened
+        opened = OpenRequest(ask, stored, weight, self.parts.tracing.request(stored))
+        self._open[stored.id] = opened
         with contextlib.suppress(Flux1Error):
             await self._submit(opened, None, promised=True)
 
     # through
 
-    def _hear(self, opened: OpenJob, event: OrderEvent) -> None:
+    def _hear(self, opened: OpenRequest, event: OrderEvent) -> None:
         if opened.ended.done():
             return
         opened.trace.heard(event)
@@ -221,22 +230,22 @@ class Generation:
             case Failed(error=error):
                 self._spawn(self._end(opened, error))
 
-    async def _mark_running(self, opened: OpenJob) -> None:
-        await run_in_threadpool(self.parts.store.jobs.mark_running, opened.job.id)
+    async def _mark_running(self, opened: OpenRequest) -> None:
+        await run_in_threadpool(self.parts.store.requests.mark_running, opened.stored.id)
 
-    async def _show(self, opened: OpenJob, event: Preview) -> None:
+    async def _show(self, opened: OpenRequest, event: Preview) -> None:
         allowed = await self._files.may_show(event.picture, opened.ask.tolerance)
         if allowed and event.image not in opened.kept:
             opened.tell(event)
 
-    async def _keep(self, opened: OpenJob, event: Finished) -> None:
+    async def _keep(self, opened: OpenRequest, event: Finished) -> None:
         try:
             kept = await self._kept(opened, event)
         except Flux1Error as error:
             await self._end(opened, error)
             return
         except Exception as failure:
-            log.exception("a picture could not be kept", job=opened.job.id)
+            log.exception("a picture could not be kept", job=opened.stored.id)
             await self._end(opened, StoreError(f"the picture could not be kept: {failure}"))
             return
         if opened.ending:
@@ -247,22 +256,22 @@ class Generation:
         if len(opened.kept) == opened.ask.request.num_images:
             await self._end(opened, None)
 
-    async def _kept(self, opened: OpenJob, event: Finished) -> Kept:
+    async def _kept(self, opened: OpenRequest, event: Finished) -> Kept:
         """A drawn picture, stored. Where nobody holds the line for it, it waits for a store that is
         away."""
         for pause_s in PAUSES_S:
             try:
                 return await self._files.keep(opened, event)
             except StoreError as error:
-                log.warning("a picture could not be stored", job=opened.job.id, error=str(error))
-                if self._closing or not opened.job.asynchronous:
+                log.warning("a picture could not be stored", job=opened.stored.id, error=str(error))
+                if self._closing or not opened.stored.asynchronous:
                     raise
                 await asyncio.sleep(pause_s)
         return await self._files.keep(opened, event)
 
     # out
 
-    async def _end(self, opened: OpenJob, error: Flux1Error | None) -> None:
+    async def _end(self, opened: OpenRequest, error: Flux1Error | None) -> None:
         """Write how it ended, once, and tell everybody, whatever goes wrong on the way."""
         if opened.ending:
             return
@@ -270,60 +279,66 @@ class Generation:
         if self._closing and isinstance(error, CancelledError) and not opened.unwanted:
             error = StoppingError()
         if error is not None:
-            self.parts.engine.cancel(opened.job.id)  # the order's other pictures
+            self.parts.engine.cancel(opened.stored.id)  # the order's other pictures
         ended = await self._written(opened, error)
-        job, error = ended.job, ended.error
-        del self._open[job.id]
+        stored, error = ended.stored, ended.error
+        del self._open[stored.id]
         opened.end(ended)
-        opened.trace.ended(job, error)
+        opened.trace.ended(stored, error)
         self._wake_courier()
-        self.metrics.ended(job.model, job.status, opened.timings())
+        self.metrics.ended(stored.model, stored.status, opened.timings())
         log.info(
-            "request ended", request_id=job.request_id, job=job.id, status=job.status,
-            error=job.error_code, model=job.model, images=len(job.pictures), **opened.timings(),
-        )  # fmt: skip
+            "request ended",
+            request_id=stored.request_id,
+            job=stored.id,
+            status=stored.status,
+            error=stored.error_code,
+            model=stored.model,
+            images=len(stored.pictures),
+            **opened.timings(),
+        )
 
-    async def _written(self, opened: OpenJob, error: Flux1Error | None) -> Ended:
+    async def _written(self, opened: OpenRequest, error: Flux1Error | None) -> Ended:
         """The end, once it is in its row: that may take as long as the store is away. Whoever holds
         the line is told at once that this one came to nothing."""
-        job = opened.job
+        stored = opened.stored
         for pause_s in PAUSES_S:
             try:
                 return Ended(*await run_in_threadpool(self._write_end, opened, error))
             except Exception as failure:
-                log.exception("how a request ended could not be written", job=job.id)
+                log.exception("how a request ended could not be written", job=stored.id)
                 if self._closing or not isinstance(failure, StoreError):
                     break
-            if not job.asynchronous:
+            if not stored.asynchronous:
                 error = error or StoreError("the result could not be written")
-                opened.end(Ended(job, error))
+                opened.end(Ended(stored, error))
             await asyncio.sleep(pause_s)
         # its row stays open: the next start draws it again, or says that it was lost
-        return Ended(job, error or StoreError("the result could not be written"))
+        return Ended(stored, error or StoreError("the result could not be written"))
 
     def _write_end(
-        self, opened: OpenJob, error: Flux1Error | None
-    ) -> tuple[StoredJob, Flux1Error | None]:
+        self, opened: OpenRequest, error: Flux1Error | None
+    ) -> tuple[StoredRequest, Flux1Error | None]:
         """The row as it ended, and what its watchers are told. In a thread."""
-        jobs, job_id = self.parts.store.jobs, opened.job.id
+        requests, job_id = self.parts.store.requests, opened.stored.id
         kept = [opened.kept[i].picture for i in sorted(opened.kept)]
         if error is None:
-            if not jobs.finish(job_id, kept, opened.timings(), opened.verdicts):
+            if not requests.finish(job_id, kept, opened.timings(), opened.verdicts):
                 error = CancelledError("the request was erased while it was drawn")
         elif not self._parked(opened, error):
-            jobs.fail(
+            requests.fail(
                 job_id, status_of(error), error.code, message_of(error), opened.verdicts,
                 may_repeat=may_repeat(error), delivered=len(opened.shown),
             )  # fmt: skip
         if error is not None:
             self._files.drop(kept)
-        job = jobs.get(job_id)
-        assert job is not None  # its row was written before its work began
-        return job, error
+        stored = requests.get(job_id)
+        assert stored is not None  # its row was written before its work began
+        return stored, error
 
-    def _parked(self, opened: OpenJob, error: Flux1Error) -> bool:
+    def _parked(self, opened: OpenRequest, error: Flux1Error) -> bool:
         """Whether its row stays open for the next start to take it up."""
-        return isinstance(error, StoppingError) and opened.job.asynchronous
+        return isinstance(error, StoppingError) and opened.stored.asynchronous
 
     def cancel(self, job_id: str) -> bool:
         """Stop the work within one step. False if it is not open."""
@@ -347,7 +362,7 @@ class Generation:
         if self._tasks:  # what was drawn is filed
             left = max(1.0, patience_s - (time.monotonic() - began))
             await asyncio.wait(self._tasks, timeout=left)
-        for opened in self.open_jobs():
+        for opened in self.open_requests():
             await self._end(opened, StoppingError())
 
     def _spawn(self, coroutine: Any) -> None:

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from flux1.server.parts import Parts, parts_of
 from flux1.store.images import SUFFIXES, LinkSigner
-from flux1.store.jobs import NewPicture
+from flux1.store.requests import NewPicture
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 

@@ -22,10 +22,10 @@ from flux1.errors import RequestError, nearest
 from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS, UPSCALES, Knob
 from flux1.request import make_request
 from flux1.server.ask import Ask, Output, request_of
-from flux1.server.open_job import Kept
+from flux1.server.open_request import Kept
 from flux1.server.parts import Parts
 from flux1.server.ports import Model
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 from flux1.variants import Variant
 
 MAX_IMAGES = 10
@@ -400,10 +400,10 @@ class ImagesResponse(BaseModel):
     timings: Timings
 
 
-def usage_of(job: StoredJob, model: Model, images: int) -> ImageUsage:
+def usage_of(stored: StoredRequest, model: Model, images: int) -> ImageUsage:
     """Counted, not estimated: the encoder's tokens of the prompt, a token for each patch of
     `images` pictures."""
-    request = request_of(job)
+    request = request_of(stored)
     words = sum(model.count_tokens(text) for text in request.words.values())
     drawn = images * model.variant.tokens(request).image
     details = InputTokensDetails(text_tokens=words, image_tokens=0)
@@ -426,18 +426,18 @@ def image_data(kept: Kept, link: tuple[str, int] | None) -> ImageData:
     )  # fmt: skip
 
 
-def answer(job: StoredJob, data: list[ImageData], model: Model) -> ImagesResponse:
-    asked = job.parameters
+def answer(stored: StoredRequest, data: list[ImageData], model: Model) -> ImagesResponse:
+    asked = stored.parameters
     return ImagesResponse(
-        id=job.id,
-        created=int(job.created.timestamp()),
-        model=job.model,
+        id=stored.id,
+        created=int(stored.created.timestamp()),
+        model=stored.model,
         data=data,
         size="x".join(str(asked[side] * asked.get("upscale", 1)) for side in ("width", "height")),
-        quality=job.output["labels"].get("quality", "auto"),
-        output_format=job.output["format"],
+        quality=stored.output["labels"].get("quality", "auto"),
+        output_format=stored.output["format"],
         parameters=asked,
-        notes=job.notes,
-        usage=usage_of(job, model, len(data)),
-        timings=Timings(**job.timings),
+        notes=stored.notes,
+        usage=usage_of(stored, model, len(data)),
+        timings=Timings(**stored.timings),
     )

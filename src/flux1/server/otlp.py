@@ -20,8 +20,8 @@ from flux1 import __version__
 from flux1.errors import Flux1Error
 from flux1.events import Finished, OrderEvent, Queued, Started
 from flux1.server.failures import status_of
-from flux1.server.tracing import JobTrace, Tracing
-from flux1.store.jobs import StoredJob
+from flux1.server.tracing import RequestTrace, Tracing
+from flux1.store.requests import StoredRequest
 
 log = structlog.get_logger("flux1.server")
 LAST_WORD_S = 5.0  # how long a stop waits for the collector
@@ -48,8 +48,8 @@ class OtlpTracing(Tracing):
         if scope["query_string"]:  # words of prompts, and what signs links
             span.set_attribute("url.query", "REDACTED")
 
-    def job(self, job: StoredJob) -> JobTrace:
-        return JobSpans(self._tracer, job)
+    def request(self, stored: StoredRequest) -> RequestTrace:
+        return RequestSpans(self._tracer, stored)
 
     def close(self) -> None:
         last = threading.Thread(target=self._provider.shutdown, daemon=True)
@@ -59,16 +59,23 @@ class OtlpTracing(Tracing):
             log.warning("the last traces could not be sent in time", seconds=LAST_WORD_S)
 
 
-class JobSpans(JobTrace):
-    """A span for the job; below it one for each part of the work: `queue`, and of each picture
+class RequestSpans(RequestTrace):
+    """A span for the request; below it one for each part of the work: `queue`, and of each picture
     `draw` and its laps."""
 
-    def __init__(self, tracer: Tracer, job: StoredJob) -> None:
+    def __init__(self, tracer: Tracer, stored: StoredRequest) -> None:
         self._tracer, began = tracer, time.time_ns()
-        self._span = tracer.start_span("job", start_time=began, attributes={
-            "flux1.job_id": job.id, "flux1.request_id": job.request_id, "flux1.api": job.api,
-            "flux1.model": job.model, "flux1.account_id": job.account_id,
-        })  # fmt: skip
+        self._span = tracer.start_span(
+            "job",
+            start_time=began,
+            attributes={
+                "flux1.job_id": stored.id,
+                "flux1.request_id": stored.request_id,
+                "flux1.api": stored.api,
+                "flux1.model": stored.model,
+                "flux1.account_id": stored.account_id,
+            },
+        )
         self._below = set_span_in_context(self._span)
         self._marks: dict[int | None, int] = {None: began}  # the last part's end, of each picture
 
@@ -88,8 +95,8 @@ class JobSpans(JobTrace):
         self._tracer.start_span(part, self._below, attributes=about, start_time=began).end(now)
         self._marks[image] = now
 
-    def ended(self, job: StoredJob, error: Flux1Error | None) -> None:
-        self._span.set_attribute("flux1.status", job.status)
+    def ended(self, stored: StoredRequest, error: Flux1Error | None) -> None:
+        self._span.set_attribute("flux1.status", stored.status)
         if error is not None:
             self._span.set_attribute("error.type", error.code)
             if status_of(error) == "failed":  # not where it was refused or given up

@@ -13,9 +13,9 @@ from flux1.request import Origin
 from flux1.safety.provenance import Recipe, encode_picture, recipe_of
 from flux1.safety.verdict import Verdict
 from flux1.server.ask import Ask
-from flux1.server.open_job import Kept, OpenJob
+from flux1.server.open_request import Kept, OpenRequest
 from flux1.server.parts import Parts
-from flux1.store.jobs import NewPicture
+from flux1.store.requests import NewPicture
 
 FILES_AT_ONCE = 4  # threads that look at, encode, sign and store pictures
 LONGEST_SIDE = {"webp": 16_383, "jpeg": 65_535}
@@ -55,12 +55,12 @@ class PictureFiles:
         verdict = await to_thread.run_sync(check, picture, tolerance, limiter=self._threads)
         return not verdict.blocked
 
-    async def keep(self, opened: OpenJob, event: Finished) -> Kept:
+    async def keep(self, opened: OpenRequest, event: Finished) -> Kept:
         """Store a picture's signed file; its verdict is noted in `opened`. BlockedError if it is
         against policy."""
         return await to_thread.run_sync(self._keep, opened, event, limiter=self._threads)
 
-    def _keep(self, opened: OpenJob, event: Finished) -> Kept:
+    def _keep(self, opened: OpenRequest, event: Finished) -> Kept:
         ask, picture = opened.ask, event.picture
         opened.trace.lap("wait", event.image)  # for one of the threads
         verdict = self._parts.pictures.check(picture, ask.tolerance)
@@ -79,7 +79,7 @@ class PictureFiles:
         opened.trace.lap("encode", event.image)
         data = self._parts.credentials.sign(*encoded)
         opened.trace.lap("sign", event.image)
-        picture_id = f"{opened.job.id.replace('req_', 'img_')}_{event.image}"
+        picture_id = f"{opened.stored.id.replace('req_', 'img_')}_{event.image}"
         self._parts.store.pictures.put(picture_id, data, ask.output.media_type)
         opened.trace.lap("store", event.image)
         days = self._parts.settings.retention_days

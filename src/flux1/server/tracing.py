@@ -1,4 +1,4 @@
-"""What becomes of requests and jobs, for a collector of traces. Off, it costs nothing."""
+"""What becomes of requests and requests, for a collector of traces. Off, it costs nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from pydantic import HttpUrl
 
 from flux1.errors import DependencyError, Flux1Error
 from flux1.events import OrderEvent
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 
 
-class JobTrace:
-    """A job's way through the server. This one is not traced."""
+class RequestTrace:
+    """A request's way through the server. This one is not traced."""
 
     def heard(self, event: OrderEvent) -> None:
         """What the engine says of it."""
@@ -21,7 +21,7 @@ class JobTrace:
         """A part of the work on a picture (None: on all of them) is done: all that was done since
         the part before."""
 
-    def ended(self, job: StoredJob, error: Flux1Error | None) -> None:
+    def ended(self, stored: StoredRequest, error: Flux1Error | None) -> None:
         """Nothing more will happen."""
 
 
@@ -35,9 +35,9 @@ class Tracing:
     def received(self, scope: Mapping[str, Any], request_id: str) -> None:
         """An HTTP request (its ASGI scope) that is traced by FastAPI has this id."""
 
-    def job(self, job: StoredJob) -> JobTrace:
-        """The trace of a job that is taken up, below the HTTP request that is being answered."""
-        return JobTrace()
+    def request(self, stored: StoredRequest) -> RequestTrace:
+        """The trace of a request taken up, below the HTTP request that is being answered."""
+        return RequestTrace()
 
     def close(self) -> None:
         """Send what is left, in bounded time. Blocks."""

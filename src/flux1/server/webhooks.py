@@ -22,8 +22,8 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import StoreError
 from flux1.server.targets import check_target
-from flux1.store.jobs import StoredJob
 from flux1.store.open import Store
+from flux1.store.requests import StoredRequest
 from flux1.store.webhooks import Delivery
 
 log = structlog.get_logger("flux1.server")
@@ -52,11 +52,11 @@ def signatures(delivery_id: str, body: bytes, secret: str, now: datetime) -> dic
 
 
 class Courier:
-    """Delivers what waits, one loop for each server. `message` says what a job's webhook is told:
-    asked at each attempt, so that the links in it work."""
+    """Delivers what waits, one loop for each server. `message` says what a request's webhook is
+    told: asked at each attempt, so that the links in it work."""
 
     def __init__(
-        self, store: Store, private_allowed: bool, message: Callable[[StoredJob], str]
+        self, store: Store, private_allowed: bool, message: Callable[[StoredRequest], str]
     ) -> None:
         self._store, self._private_allowed, self._message = store, private_allowed, message
         self._wake = asyncio.Event()
@@ -125,10 +125,10 @@ class Courier:
     async def _post(self, client: httpx2.AsyncClient, delivery: Delivery, now: datetime) -> int:
         """Send a message to the address that was checked; the status of the answer, whose body is
         not read."""
-        job = await run_in_threadpool(self._store.jobs.get, delivery.job_id)
-        secret = await run_in_threadpool(self._store.jobs.webhook_secret, delivery.job_id)
-        assert job is not None  # deliveries have a job
-        body = (await run_in_threadpool(self._message, job)).encode()
+        stored = await run_in_threadpool(self._store.requests.get, delivery.job_id)
+        secret = await run_in_threadpool(self._store.requests.webhook_secret, delivery.job_id)
+        assert stored is not None  # deliveries have a request
+        body = (await run_in_threadpool(self._message, stored)).encode()
         place = await check_target(delivery.url, self._private_allowed)
         url = httpx2.URL(delivery.url)
         headers = {

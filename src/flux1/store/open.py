@@ -11,8 +11,8 @@ from flux1.settings import ServerSettings
 from flux1.store.accounts import Accounts
 from flux1.store.database import Database
 from flux1.store.images import Pictures
-from flux1.store.jobs import Jobs
 from flux1.store.keys import Keys
+from flux1.store.requests import Requests
 from flux1.store.secret import load_secret
 from flux1.store.usage import Usage
 from flux1.store.webhooks import Deliveries
@@ -25,7 +25,7 @@ class Store:
     database: Database
     accounts: Accounts
     keys: Keys
-    jobs: Jobs
+    requests: Requests
     usage: Usage
     deliveries: Deliveries
     pictures: Pictures
@@ -71,7 +71,7 @@ def open_store(settings: ServerSettings) -> Store:
         database=database,
         accounts=Accounts(database),
         keys=Keys(database),
-        jobs=Jobs(database),
+        requests=Requests(database),
         usage=Usage(database),
         deliveries=Deliveries(database),
         pictures=pictures,

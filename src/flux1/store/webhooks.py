@@ -25,7 +25,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message to a job's webhook. `next_attempt` None: it arrived, or was given up."""
+    """A message to a request's webhook. `next_attempt` None: it arrived, or was given up."""
 
     id: str
     job_id: str
@@ -100,12 +100,12 @@ class Deliveries:
                 "error": error,
             }
             connection.execute(ATTEMPTS.insert().values(attempt))
-            # one that was given up meanwhile, since its job was erased, stays so
+            # one that was given up meanwhile, since its request was erased, stays so
             waits = (DELIVERIES.c.id == id, DELIVERIES.c.next_attempt.is_not(None))
             connection.execute(DELIVERIES.update().where(*waits).values(next_attempt=next_attempt))
 
-    def for_job(self, job_id: str) -> list[Delivery]:
-        """All of a job, oldest first."""
+    def for_request(self, job_id: str) -> list[Delivery]:
+        """All of a request, oldest first."""
         query = _DELIVERIES.where(DELIVERIES.c.job_id == job_id)
         return self._deliveries(query.order_by(DELIVERIES.c.created, DELIVERIES.c.id))
 

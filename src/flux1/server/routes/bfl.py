@@ -18,7 +18,7 @@ from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope
 from flux1.server.routes.images import PROBLEMS, IdempotencyKey, arrival
 from flux1.server.targets import check_target
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 
 
 def router_for(names: tuple[str, ...]) -> APIRouter:
@@ -64,8 +64,8 @@ def _submit(name: str) -> Any:
             if blocked.job_id is None:
                 raise
             return _accepted(request, blocked.job_id, ask)
-        job = work if isinstance(work, StoredJob) else work.job
-        return _accepted(request, job.id, ask, job.notes)
+        stored = work if isinstance(work, StoredRequest) else work.stored
+        return _accepted(request, stored.id, ask, stored.notes)
 
     return submit
 
@@ -84,15 +84,15 @@ async def get_result(
     request: Request, caller: Writer, id: Annotated[str, Query(max_length=64)]
 ) -> Any:
     """Where a request stands, and its picture once it is there."""
-    jobs = parts_of(request).store.jobs
+    requests = parts_of(request).store.requests
     generation: Generation = request.app.state.generation
     progress = generation.progress(id)
-    job = None
+    stored = None
     if is_plain_id(id):
-        job = await run_in_threadpool(jobs.get, id, caller.account.id)
-    if job is None:
+        stored = await run_in_threadpool(requests.get, id, caller.account.id)
+    if stored is None:
         missing = Result(id=id, status="Task not found")
         return JSONResponse(missing.model_dump(), 404)
-    kept = [p for p in job.pictures if p.erased is None]
+    kept = [p for p in stored.pictures if p.erased is None]
     sample = signed_link(request, kept[0])[0] if kept else None
-    return bfl.result_of(job, sample, progress)
+    return bfl.result_of(stored, sample, progress)

@@ -22,11 +22,11 @@ from flux1.server.auth import Caller, Writer
 from flux1.server.failures import error_of
 from flux1.server.generation import Generation
 from flux1.server.links import address, signed_link
-from flux1.server.open_job import Ended, Kept, OpenJob
+from flux1.server.open_request import Ended, Kept, OpenRequest
 from flux1.server.openai import ImageGenerationBody, ImagesResponse
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, problem_of
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 
 router = APIRouter(tags=["images"])
 HEARTBEAT_S = 15.0
@@ -120,35 +120,35 @@ async def generate(
 
 
 async def collected(
-    request: Request, work: OpenJob | StoredJob, ask: Ask, caller: Caller, keep_on: bool
+    request: Request, work: OpenRequest | StoredRequest, ask: Ask, caller: Caller, keep_on: bool
 ) -> Response:
     """All pictures in one answer. A client that goes away cancels its work, unless it can ask for
     the result again (`keep_on`)."""
-    if isinstance(work, OpenJob):
+    if isinstance(work, OpenRequest):
         ended = await _ended(request, work, keep_on)
-        job, error = ended.job, ended.error
+        stored, error = ended.stored, ended.error
         kept = [work.kept[i] for i in sorted(work.kept)]
     else:
-        job, error = work, error_of(work)
-        kept = [] if error else await _read(request, job)
+        stored, error = work, error_of(work)
+        kept = [] if error else await _read(request, stored)
     if error is not None:
         raise error
 
     def told() -> bytes:
         data = [_data(request, ask, one) for one in kept]
-        return openai.answer(job, data, ask.model).model_dump_json(exclude_none=True).encode()
+        return openai.answer(stored, data, ask.model).model_dump_json(exclude_none=True).encode()
 
     data = await to_thread.run_sync(told, limiter=request.app.state.telling)
     return Response(data, media_type="application/json")
 
 
-async def _ended(request: Request, work: OpenJob, keep_on: bool) -> Ended:
+async def _ended(request: Request, work: OpenRequest, keep_on: bool) -> Ended:
     gone = asyncio.create_task(_disconnected(request))
     try:
         either: set[asyncio.Future[Any]] = {work.ended, gone}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not work.ended.done() and not keep_on:
-            request.app.state.generation.cancel(work.job.id)
+            request.app.state.generation.cancel(work.stored.id)
         return await asyncio.shield(work.ended)
     finally:
         gone.cancel()
@@ -162,14 +162,14 @@ async def _disconnected(request: Request) -> None:
             return
 
 
-async def _read(request: Request, job: StoredJob) -> list[Kept]:
+async def _read(request: Request, stored: StoredRequest) -> list[Kept]:
     """An earlier request's pictures, for the same question asked again."""
     pictures = parts_of(request).store.pictures
     kept = []
-    for picture in job.pictures:
+    for picture in stored.pictures:
         data = await run_in_threadpool(pictures.get, picture.id, picture.media_type)
         if data is None or picture.erased is not None:
-            raise Problem(410, f"the pictures of {job.id} are no longer kept", "pictures_erased")
+            raise Problem(410, f"the pictures of {stored.id} are no longer kept", "pictures_erased")
         kept.append(Kept(picture, data))
     return kept
 
@@ -180,7 +180,7 @@ def _data(request: Request, ask: Ask, kept: Kept) -> openai.ImageData:
 
 
 def streamed(
-    request: Request, work: OpenJob | StoredJob, ask: Ask, keep_on: bool
+    request: Request, work: OpenRequest | StoredRequest, ask: Ask, keep_on: bool
 ) -> StreamingResponse:
     """Server-sent events: `image_generation.partial_image` and `image_generation.completed`, each
     with the `image_index` that it belongs to."""
@@ -192,11 +192,11 @@ def streamed(
 
 
 async def _events(
-    request: Request, work: OpenJob | StoredJob, ask: Ask, keep_on: bool
+    request: Request, work: OpenRequest | StoredRequest, ask: Ask, keep_on: bool
 ) -> AsyncIterator[bytes]:
     completed = False
     try:
-        if isinstance(work, StoredJob):
+        if isinstance(work, StoredRequest):
             error = error_of(work)
             for kept in [] if error else await _read(request, work):
                 yield await _told(request, _completed, work, kept, ask)
@@ -209,9 +209,9 @@ async def _events(
                 case None:
                     yield b": still drawing\n\n"
                 case Preview():
-                    yield await run_in_threadpool(_partial, work.job, told, ask)
+                    yield await run_in_threadpool(_partial, work.stored, told, ask)
                 case Kept():
-                    yield await _told(request, _completed, work.job, told, ask)
+                    yield await _told(request, _completed, work.stored, told, ask)
                 case Ended(error=error):
                     completed = True
                     if error is not None:
@@ -221,8 +221,8 @@ async def _events(
         problem = failure if isinstance(failure, Problem) else problem_of(failure)
         yield _event("error", problem.body())
     finally:
-        if not completed and not keep_on and isinstance(work, OpenJob):
-            request.app.state.generation.cancel(work.job.id)
+        if not completed and not keep_on and isinstance(work, OpenRequest):
+            request.app.state.generation.cancel(work.stored.id)
 
 
 async def _told(request: Request, say: Callable[..., bytes], *words: Any) -> bytes:
@@ -256,24 +256,24 @@ def _failed(error: Flux1Error) -> bytes:
     return _event("error", problem_of(error).body())
 
 
-def _common(job: StoredJob, image: int, width: int, height: int, ask: Ask) -> dict[str, Any]:
+def _common(stored: StoredRequest, image: int, width: int, height: int, ask: Ask) -> dict[str, Any]:
     return {
-        "created_at": int(job.created.timestamp()),
+        "created_at": int(stored.created.timestamp()),
         "size": f"{width}x{height}",
         "quality": ask.labels.get("quality", "auto"),
         "background": "opaque",
         "output_format": ask.output.format,
         "image_index": image,
-        "id": job.id,
-        "model": job.model,
+        "id": stored.id,
+        "model": stored.model,
     }
 
 
-def _partial(job: StoredJob, preview: Preview, ask: Ask) -> bytes:
+def _partial(stored: StoredRequest, preview: Preview, ask: Ask) -> bytes:
     buffer = io.BytesIO()
     preview.picture.save(buffer, ask.output.format.upper())
     name = "image_generation.partial_image"
-    common = _common(job, preview.image, *preview.picture.size, ask)
+    common = _common(stored, preview.image, *preview.picture.size, ask)
     return _event(
         name,
         {
@@ -287,10 +287,10 @@ def _partial(job: StoredJob, preview: Preview, ask: Ask) -> bytes:
     )
 
 
-def _completed(job: StoredJob, kept: Kept, ask: Ask) -> bytes:
+def _completed(stored: StoredRequest, kept: Kept, ask: Ask) -> bytes:
     name = "image_generation.completed"
     picture = kept.picture
-    usage = openai.usage_of(job, ask.model, images=1)
+    usage = openai.usage_of(stored, ask.model, images=1)
     return _event(
         name,
         {
@@ -299,8 +299,8 @@ def _completed(job: StoredJob, kept: Kept, ask: Ask) -> bytes:
             "seed": picture.seed,
             "image_id": picture.id,
             "usage": usage.model_dump(),
-            "notes": job.notes,
-            **_common(job, picture.index, picture.width, picture.height, ask),
+            "notes": stored.notes,
+            **_common(stored, picture.index, picture.width, picture.height, ask),
         },
     )
 

@@ -50,7 +50,7 @@ async def picture(
 async def picture_answer(request: Request, picture_id: str, name: str) -> Response:
     """The bytes of a picture that the caller may see."""
     store = parts_of(request).store
-    stored = await run_in_threadpool(store.jobs.picture, picture_id)
+    stored = await run_in_threadpool(store.requests.picture, picture_id)
     if stored is None or stored.erased is not None or not picture_path(stored).endswith(name):
         raise not_found("such picture; it may have been erased")
     data = await run_in_threadpool(store.pictures.get, picture_id, stored.media_type)

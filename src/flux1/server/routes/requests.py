@@ -19,7 +19,7 @@ from flux1.server.links import signed_link
 from flux1.server.openai import NOTES
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, not_found
-from flux1.store.jobs import JobStatus, StoredJob
+from flux1.store.requests import RequestStatus, StoredRequest
 
 router = APIRouter(tags=["requests"])
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -66,7 +66,7 @@ class RequestData(BaseModel):
     id: str
     object: Literal["request"] = "request"
     api: str
-    status: JobStatus
+    status: RequestStatus
     asynchronous: bool
     asked_model: str
     model: str
@@ -112,30 +112,50 @@ class UsageData(BaseModel):
     data: list[DayData]
 
 
-def request_data(request: Request, job: StoredJob, progress: float | None) -> RequestData:
+def request_data(request: Request, stored: StoredRequest, progress: float | None) -> RequestData:
     """A row as data. `progress` is that of an open one."""
-    if job.finished is not None:
-        progress = 1.0 if job.status == "succeeded" else None
-    waiting = parts_of(request).engine.place(job.id) if job.finished is None else None
+    if stored.finished is not None:
+        progress = 1.0 if stored.status == "succeeded" else None
+    waiting = parts_of(request).engine.place(stored.id) if stored.finished is None else None
     return RequestData(
-        id=job.id, api=job.api, status=job.status, asynchronous=job.asynchronous,
-        asked_model=job.asked_model, model=job.model, model_hash=job.model_hash,
-        key_id=job.key_id, request_id=job.request_id, prompt=job.prompt,
-        parameters=job.parameters, output=job.output, notes=job.notes, safety=job.safety,
-        timings=job.timings,
-        error_code=job.error_code, error_message=job.error_message, created=job.created,
-        started=job.started, finished=job.finished,
+        id=stored.id,
+        api=stored.api,
+        status=stored.status,
+        asynchronous=stored.asynchronous,
+        asked_model=stored.asked_model,
+        model=stored.model,
+        model_hash=stored.model_hash,
+        key_id=stored.key_id,
+        request_id=stored.request_id,
+        prompt=stored.prompt,
+        parameters=stored.parameters,
+        output=stored.output,
+        notes=stored.notes,
+        safety=stored.safety,
+        timings=stored.timings,
+        error_code=stored.error_code,
+        error_message=stored.error_message,
+        created=stored.created,
+        started=stored.started,
+        finished=stored.finished,
         place=None if waiting is None else Place(ahead=waiting.ahead, seconds=waiting.seconds),
         progress=progress,
         pictures=[
             PictureData(
-                id=p.id, index=p.index, seed=p.seed, width=p.width, height=p.height,
-                media_type=p.media_type, size_bytes=p.size_bytes, sha256=p.sha256,
-                url=None if p.erased else signed_link(request, p)[0], erased=p.erased is not None,
+                id=p.id,
+                index=p.index,
+                seed=p.seed,
+                width=p.width,
+                height=p.height,
+                media_type=p.media_type,
+                size_bytes=p.size_bytes,
+                sha256=p.sha256,
+                url=None if p.erased else signed_link(request, p)[0],
+                erased=p.erased is not None,
             )
-            for p in job.pictures
+            for p in stored.pictures
         ],
-    )  # fmt: skip
+    )
 
 
 @router.get("/v1/requests", responses=_PROBLEMS, operation_id="list_requests")
@@ -143,15 +163,18 @@ async def search(
     request: Request,
     caller: Reader,
     text: Annotated[str, Query(max_length=200, description="Words of the prompt, or an id.")] = "",
-    status: JobStatus | None = None,
+    status: RequestStatus | None = None,
     before: Annotated[str | None, Query(max_length=200, description="`next` of a page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> RequestList:
     """Your requests, newest first."""
     generation: Generation = request.app.state.generation
-    progress = {job.job.id: generation.progress(job.job.id) for job in generation.open_jobs()}
-    jobs = await run_in_threadpool(
-        lambda: parts_of(request).store.jobs.search(
+    progress = {
+        stored.stored.id: generation.progress(stored.stored.id)
+        for stored in generation.open_requests()
+    }
+    requests = await run_in_threadpool(
+        lambda: parts_of(request).store.requests.search(
             account_id=caller.account.id,
             text=plain_words(text),
             status=status,
@@ -159,9 +182,9 @@ async def search(
             limit=limit,
         )
     )
-    following = jobs[-1].cursor if len(jobs) == limit else None
+    following = requests[-1].cursor if len(requests) == limit else None
     return RequestList(
-        data=[request_data(request, job, progress.get(job.id)) for job in jobs],
+        data=[request_data(request, stored, progress.get(stored.id)) for stored in requests],
         next=following,
     )
 
@@ -183,31 +206,33 @@ async def look_up(request: Request, job_id: str, caller: Reader) -> RequestData:
 )
 async def end(request: Request, job_id: str, caller: Writer) -> Response:
     """Cancel a request that is open; erase the words and pictures of one that has ended."""
-    job = await _own(request, job_id, caller.account.id)
-    await end_or_erase(request, job)
+    stored = await _own(request, job_id, caller.account.id)
+    await end_or_erase(request, stored)
     return Response(status_code=204)
 
 
-async def end_or_erase(request: Request, job: StoredJob) -> None:
+async def end_or_erase(request: Request, stored: StoredRequest) -> None:
     parts = parts_of(request)
     generation: Generation = request.app.state.generation
-    opened = generation.find(job.id)
+    opened = generation.find(stored.id)
     if opened is not None:
-        generation.cancel(job.id)
+        generation.cancel(stored.id)
         ended = await asyncio.shield(opened.ended)
         if ended.error is not None:
             return
-        job = ended.job  # it was done before it could be stopped
-    for picture in job.pictures:  # bytes first: a crash between the two leaves none behind
+        stored = ended.stored  # it was done before it could be stopped
+    for picture in stored.pictures:  # bytes first: a crash between the two leaves none behind
         await run_in_threadpool(parts.store.pictures.delete, picture.id, picture.media_type)
-    await run_in_threadpool(parts.store.jobs.erase, job.id, job.account_id)
+    await run_in_threadpool(parts.store.requests.erase, stored.id, stored.account_id)
 
 
-async def _own(request: Request, job_id: str, account_id: str) -> StoredJob:
-    job = await run_in_threadpool(parts_of(request).store.jobs.get, plain_id(job_id), account_id)
-    if job is None:
+async def _own(request: Request, job_id: str, account_id: str) -> StoredRequest:
+    stored = await run_in_threadpool(
+        parts_of(request).store.requests.get, plain_id(job_id), account_id
+    )
+    if stored is None:
         raise not_found("request of that id among yours")
-    return job
+    return stored
 
 
 @router.get("/v1/usage", responses=_PROBLEMS, operation_id="get_usage")

@@ -73,7 +73,7 @@ async def _show(
     store, settings = parts.store, parts.settings.model_dump()
     return page(
         request, "admin.html", status,
-        engine=parts.engine.status(), counts=await run_in_threadpool(store.jobs.counts),
+        engine=parts.engine.status(), counts=await run_in_threadpool(store.requests.counts),
         today=await run_in_threadpool(store.usage.today),
         accounts=await run_in_threadpool(store.accounts.list), wrong=wrong,
         models=list(parts.engine.models.values()),

@@ -19,7 +19,7 @@ async def gallery(request: Request, session: SignedIn, before: str = "") -> Resp
     """Newest first."""
     parts = parts_of(request)
     cursor = plain_id(before) if before else None
-    find, account_id = parts.store.jobs.gallery, session.account.id
+    find, account_id = parts.store.requests.gallery, session.account.id
     pictures = await run_in_threadpool(find, account_id, cursor, PAGE)
     following = pictures[-1].cursor if len(pictures) == PAGE else None
     return page(
@@ -32,7 +32,7 @@ async def gallery(request: Request, session: SignedIn, before: str = "") -> Resp
 async def picture(request: Request, name: str, session: SignedIn) -> Response:
     """A picture's file, for its owner and the administrator."""
     picture_id = plain_id(name.partition(".")[0])
-    stored = await run_in_threadpool(parts_of(request).store.jobs.picture, picture_id)
+    stored = await run_in_threadpool(parts_of(request).store.requests.picture, picture_id)
     account = session.account
     if stored is None or not (stored.account_id == account.id or account.administrator):
         raise not_found("such picture among yours")

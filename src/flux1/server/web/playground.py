@@ -13,7 +13,7 @@ from flux1.server import openai
 from flux1.server.auth import account_caller
 from flux1.server.generation import Generation
 from flux1.server.ids import plain_id
-from flux1.server.open_job import OpenJob
+from flux1.server.open_request import OpenRequest
 from flux1.server.openai import ImageGenerationBody
 from flux1.server.parts import Parts, parts_of
 from flux1.server.ports import Model
@@ -21,7 +21,7 @@ from flux1.server.problems import not_found
 from flux1.server.routes.images import arrival, streamed
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
-from flux1.store.jobs import StoredJob
+from flux1.store.requests import StoredRequest
 from flux1.variants import Variant
 
 router = APIRouter(include_in_schema=False)
@@ -108,11 +108,11 @@ async def playground(
     parts = parts_of(request)
     filled: dict[str, Any] = dict.fromkeys(FIELDS, "") | {"model": parts.default_model.names[0]}
     if again:
-        find, account_id = parts.store.jobs.get, session.account.id
-        job = await run_in_threadpool(find, plain_id(again), account_id)
-        if job is None or not job.parameters:
+        find, account_id = parts.store.requests.get, session.account.id
+        stored = await run_in_threadpool(find, plain_id(again), account_id)
+        if stored is None or not stored.parameters:
             raise not_found("request of that id among yours")
-        filled |= _filled(job, parts)
+        filled |= _filled(stored, parts)
     if seed is not None:
         filled |= {"seed": seed, "n": 1}
     return page(
@@ -122,14 +122,14 @@ async def playground(
     )  # fmt: skip
 
 
-def _filled(job: StoredJob, parts: Parts) -> dict[str, Any]:
+def _filled(stored: StoredRequest, parts: Parts) -> dict[str, Any]:
     """The form's fields that ask for the same pictures again."""
-    asked = job.parameters
-    loaded = parts.engine.models.get(job.model)
+    asked = stored.parameters
+    loaded = parts.engine.models.get(stored.model)
     filled = {knob.name: asked.get(knob.name, "") for knob in KNOBS} | {
-        "prompt": job.prompt, "size": f"{asked['width']}x{asked['height']}",
+        "prompt": stored.prompt, "size": f"{asked['width']}x{asked['height']}",
         "width": asked["width"], "height": asked["height"],
-        "n": asked["num_images"], "seed": asked["seed"], "output_format": job.output["format"],
+        "n": asked["num_images"], "seed": asked["seed"], "output_format": stored.output["format"],
     }  # fmt: skip
     if loaded is None:  # another model draws another picture anyway: its own scale suits it better
         return filled | {"guidance": "", "true_cfg": ""}
@@ -154,7 +154,7 @@ async def generate(request: Request, body: ImageGenerationBody, form: Posted) ->
     )
     work = await generation.accept(ask, caller, came)
     answer = streamed(request, work, ask, keep_on=False)
-    answer.headers["x-job-id"] = work.job.id if isinstance(work, OpenJob) else work.id
+    answer.headers["x-job-id"] = work.stored.id if isinstance(work, OpenRequest) else work.id
     return answer
 
 
@@ -164,7 +164,7 @@ async def place(request: Request, job_id: str, session: SignedIn) -> Response:
     none of one's own is open: it may have ended while the page asked, which is no error."""
     generation: Generation = request.app.state.generation
     work = generation.find(job_id)
-    if work is None or work.job.account_id != session.account.id:
+    if work is None or work.stored.account_id != session.account.id:
         return Response(status_code=204)
     waiting = parts_of(request).engine.place(job_id)
     ahead, seconds = (None, None) if waiting is None else (waiting.ahead, waiting.seconds)

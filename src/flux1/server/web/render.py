@@ -14,7 +14,7 @@ from flux1 import __version__
 from flux1.server.links import picture_path
 from flux1.server.web.assets import asset_path
 from flux1.store.accounts import Session
-from flux1.store.jobs import StoredPicture
+from flux1.store.requests import StoredPicture
 
 # Nothing but our own files runs, styles, loads or is sent to; no page of ours fits in a frame.
 _POLICY = (

@@ -15,10 +15,10 @@ from flux1.server.routes.requests import as_csv, end_or_erase
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
 from flux1.store.accounts import Session
-from flux1.store.jobs import JobStatus, StoredJob
+from flux1.store.requests import RequestStatus, StoredRequest
 
 router = APIRouter(include_in_schema=False)
-STATUSES: tuple[JobStatus, ...] = get_args(JobStatus)
+STATUSES: tuple[RequestStatus, ...] = get_args(RequestStatus)
 PAGE = 30
 MOST_EXPORTED = 10_000
 _OPEN = ("queued", "running")
@@ -40,7 +40,7 @@ async def requests(
     following = found[-1].cursor if len(found) == PAGE else None
     query = {"text": text, "status": status, "everyone": "true" if everyone else ""}
     return page(
-        request, "requests.html", jobs=found, following=following, text=text, chosen=status,
+        request, "requests.html", requests=found, following=following, text=text, chosen=status,
         statuses=STATUSES, everyone=everyone, people=people, before=before,
         query={name: value for name, value in query.items() if value},
     )  # fmt: skip
@@ -53,14 +53,16 @@ async def export(
     """The newest of what is searched for, as comma-separated values."""
     whose = _whose(session, everyone)
     people = await _people(request) if everyone else {session.account.id: session.account.email}
-    found: list[StoredJob] = []
+    found: list[StoredRequest] = []
     while len(found) < MOST_EXPORTED:
         cursor = found[-1].cursor if found else None
         more = await _search(request, whose, text, status, cursor, 500)
         found += more
         if len(more) < 500:
             break
-    return csv_file(f"requests-{datetime.now(UTC):%Y-%m-%d}", [_row(job, people) for job in found])
+    return csv_file(
+        f"requests-{datetime.now(UTC):%Y-%m-%d}", [_row(stored, people) for stored in found]
+    )
 
 
 def csv_file(name: str, rows: list[dict[str, Any]]) -> Response:
@@ -75,50 +77,52 @@ def csv_file(name: str, rows: list[dict[str, Any]]) -> Response:
 async def detail(request: Request, job_id: str, session: SignedIn) -> Response:
     """Everything that is known of one."""
     parts = parts_of(request)
-    job = await _visible(request, job_id, session)
-    own = job.account_id == session.account.id
+    stored = await _visible(request, job_id, session)
+    own = stored.account_id == session.account.id
     key = None
-    if job.key_id is not None:
-        key = await run_in_threadpool(parts.store.keys.get, job.account_id, job.key_id)
-    owner = None if own else await run_in_threadpool(parts.store.accounts.get, job.account_id)
-    is_open = job.status in _OPEN
-    verdicts = {name: verdict for name, verdict in job.safety.items() if name != "tolerance"}
+    if stored.key_id is not None:
+        key = await run_in_threadpool(parts.store.keys.get, stored.account_id, stored.key_id)
+    owner = None if own else await run_in_threadpool(parts.store.accounts.get, stored.account_id)
+    is_open = stored.status in _OPEN
+    verdicts = {name: verdict for name, verdict in stored.safety.items() if name != "tolerance"}
     return page(
-        request, "request.html", job=job, own=own, key=key, owner=owner, is_open=is_open,
-        waiting=parts.engine.place(job.id) if is_open else None, verdicts=verdicts,
+        request, "request.html", stored=stored, own=own, key=key, owner=owner, is_open=is_open,
+        waiting=parts.engine.place(stored.id) if is_open else None, verdicts=verdicts,
     )  # fmt: skip
 
 
 @router.post("/requests/{job_id}/cancel")
 async def cancel(request: Request, job_id: str, form: Posted) -> Response:
     """Stop the work on one's own request; what has ended stays as it is."""
-    job = await _visible(request, job_id, form.session, own=True)
+    stored = await _visible(request, job_id, form.session, own=True)
     generation: Generation = request.app.state.generation
-    work = generation.find(job.id)
+    work = generation.find(stored.id)
     if work is not None:
-        generation.cancel(job.id)
+        generation.cancel(stored.id)
         await work.ended
-    return RedirectResponse(f"/requests/{job.id}", 303)
+    return RedirectResponse(f"/requests/{stored.id}", 303)
 
 
 @router.post("/requests/{job_id}/erase")
 async def erase(request: Request, job_id: str, form: Posted) -> Response:
     """Forget the words and pictures of one's own request."""
-    job = await _visible(request, job_id, form.session, own=True)
-    if job.status in _OPEN:
+    stored = await _visible(request, job_id, form.session, own=True)
+    if stored.status in _OPEN:
         raise Problem(409, "this request is still open; cancel it first", "still_open")
-    await end_or_erase(request, job)
-    return RedirectResponse(f"/requests/{job.id}", 303)
+    await end_or_erase(request, stored)
+    return RedirectResponse(f"/requests/{stored.id}", 303)
 
 
-async def _visible(request: Request, job_id: str, session: Session, own: bool = False) -> StoredJob:
+async def _visible(
+    request: Request, job_id: str, session: Session, own: bool = False
+) -> StoredRequest:
     """One's own, or anybody's for the administrator who only looks."""
     account = session.account
     whose = None if account.administrator and not own else account.id
-    job = await run_in_threadpool(parts_of(request).store.jobs.get, plain_id(job_id), whose)
-    if job is None:
+    stored = await run_in_threadpool(parts_of(request).store.requests.get, plain_id(job_id), whose)
+    if stored is None:
         raise not_found("request of that id among yours")
-    return job
+    return stored
 
 
 def _whose(session: Session, everyone: bool) -> str | None:
@@ -132,13 +136,13 @@ def _whose(session: Session, everyone: bool) -> str | None:
 
 async def _search(
     request: Request, whose: str | None, text: str, status: str, before: str | None, limit: int
-) -> list[StoredJob]:
+) -> list[StoredRequest]:
     words = plain_words(text)
     if status and status not in STATUSES:
         raise Problem(400, f"status: is not one of {', '.join(STATUSES)}", "invalid_value",
                       param="status")  # fmt: skip
     chosen = next((known for known in STATUSES if known == status), None)
-    search = parts_of(request).store.jobs.search
+    search = parts_of(request).store.requests.search
     return await run_in_threadpool(
         lambda: search(account_id=whose, text=words, status=chosen, before=before, limit=limit)
     )
@@ -149,18 +153,26 @@ async def _people(request: Request) -> dict[str, str]:
     return {account.id: account.email for account in accounts}
 
 
-def _row(job: StoredJob, people: dict[str, str]) -> dict[str, Any]:
-    asked = job.parameters
+def _row(stored: StoredRequest, people: dict[str, str]) -> dict[str, Any]:
+    asked = stored.parameters
     fields = (
         "width", "height", "upscale", "steps", "guidance", "true_cfg", "seed", "num_images",
         "solver",
     )  # fmt: skip
     return {
-        "id": job.id, "created": job.created.isoformat(), "account": people[job.account_id],
-        "key": job.key_id or "", "api": job.api, "status": job.status, "model": job.model,
-        "model_hash": job.model_hash, "prompt": job.prompt,
+        "id": stored.id,
+        "created": stored.created.isoformat(),
+        "account": people[stored.account_id],
+        "key": stored.key_id or "",
+        "api": stored.api,
+        "status": stored.status,
+        "model": stored.model,
+        "model_hash": stored.model_hash,
+        "prompt": stored.prompt,
         "negative_prompt": asked.get("negative_prompt", ""),
         **{field: asked.get(field, "") for field in fields},
-        "pictures": len(job.pictures), "error": job.error_code or "",
-        "total_s": job.timings.get("total_s", ""), "request_id": job.request_id,
-    }  # fmt: skip
+        "pictures": len(stored.pictures),
+        "error": stored.error_code or "",
+        "total_s": stored.timings.get("total_s", ""),
+        "request_id": stored.request_id,
+    }

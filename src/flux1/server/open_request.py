@@ -9,8 +9,8 @@ from typing import Any
 from flux1.errors import Flux1Error
 from flux1.events import Preview, Queued, Started
 from flux1.server.ask import Ask
-from flux1.server.tracing import JobTrace
-from flux1.store.jobs import NewPicture, StoredJob
+from flux1.server.tracing import RequestTrace
+from flux1.store.requests import NewPicture, StoredRequest
 
 
 @dataclass(frozen=True)
@@ -25,26 +25,26 @@ class Kept:
 class Ended:
     """Nothing more will happen. `error` is None where all pictures came."""
 
-    job: StoredJob
+    stored: StoredRequest
     error: Flux1Error | None
 
 
-Told = Queued | Started | Preview | Kept | Ended
+RequestEvent = Queued | Started | Preview | Kept | Ended
 
 
-class OpenJob:
+class OpenRequest:
     """A request that is being worked on. Any number may watch it: all see all of it."""
 
     def __init__(
         self,
         ask: Ask,
-        job: StoredJob,
+        stored: StoredRequest,
         weight: float,
-        trace: JobTrace,
+        trace: RequestTrace,
     ) -> None:
-        self.ask, self.job, self.weight, self.trace = ask, job, weight, trace
+        self.ask, self.stored, self.weight, self.trace = ask, stored, weight, trace
         self.kept: dict[int, Kept] = {}
-        self.verdicts: dict[str, Any] = dict(job.safety)
+        self.verdicts: dict[str, Any] = dict(stored.safety)
         self.begun = time.perf_counter()
         self.started: float | None = None
         self.submitted = False  # the engine has taken it in
@@ -52,22 +52,22 @@ class OpenJob:
         self.shown: set[int] = set()  # pictures of which a client has seen a preview, or all
         self.unwanted = False  # somebody cancelled it
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        self._told: list[Told] = []
-        self._watchers: set[asyncio.Queue[Told]] = set()
+        self._events: list[RequestEvent] = []
+        self._watchers: set[asyncio.Queue[RequestEvent]] = set()
 
-    def tell(self, what: Told) -> None:
-        if not isinstance(what, Preview):  # late comers do without old previews
-            self._told.append(what)
+    def tell(self, event: RequestEvent) -> None:
+        if not isinstance(event, Preview):  # late comers do without old previews
+            self._events.append(event)
         for watcher in self._watchers:
-            watcher.put_nowait(what)
+            watcher.put_nowait(event)
         if self._watchers:
-            self._show(what)
+            self._show(event)
 
-    def _show(self, what: Told) -> None:
-        if isinstance(what, Preview):
-            self.shown.add(what.image)
-        elif isinstance(what, Kept):
-            self.shown.add(what.picture.index)
+    def _show(self, event: RequestEvent) -> None:
+        if isinstance(event, Preview):
+            self.shown.add(event.image)
+        elif isinstance(event, Kept):
+            self.shown.add(event.picture.index)
 
     def end(self, ended: Ended) -> None:
         """Tell everybody that nothing more will happen; the first word is the last."""
@@ -75,18 +75,18 @@ class OpenJob:
             self.ended.set_result(ended)
             self.tell(ended)
 
-    async def watch(self) -> AsyncIterator[Told]:
+    async def watch(self) -> AsyncIterator[RequestEvent]:
         """Everything told so far (but old previews), then what comes, until Ended."""
-        queue: asyncio.Queue[Told] = asyncio.Queue()
-        for what in self._told:
-            queue.put_nowait(what)
-            self._show(what)
+        queue: asyncio.Queue[RequestEvent] = asyncio.Queue()
+        for event in self._events:
+            queue.put_nowait(event)
+            self._show(event)
         self._watchers.add(queue)
         try:
             while True:
-                what = await queue.get()
-                yield what
-                if isinstance(what, Ended):
+                event = await queue.get()
+                yield event
+                if isinstance(event, Ended):
                     return
         finally:
             self._watchers.discard(queue)

@@ -12,7 +12,7 @@ from flux1.store.database import Database, new_id
 from flux1.store.quotas import OPEN, Quota, check_quota
 from flux1.store.tables import DELIVERIES, JOBS, PICTURES, USAGE, Text
 
-JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "blocked"]
+RequestStatus = Literal["queued", "running", "succeeded", "failed", "cancelled", "blocked"]
 FailedStatus = Literal["failed", "cancelled", "blocked"]
 LONGEST_IDEMPOTENCY_KEY = 255
 
@@ -49,7 +49,7 @@ class StoredPicture(NewPicture):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewJob:
+class NewRequest:
     """What is known of a request when it is accepted.
 
     `asked_model` is the client's name for `model`. `parameters` is enough to draw it again,
@@ -80,13 +80,13 @@ class NewJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredJob:
+class StoredRequest:
     id: str
     account_id: str
     key_id: str | None
     api: str
     asynchronous: bool
-    status: JobStatus
+    status: RequestStatus
     asked_model: str
     model: str
     model_hash: str
@@ -108,7 +108,7 @@ class StoredJob:
 
     @property
     def cursor(self) -> str:
-        """What `before` takes to go on after this job."""
+        """What `before` takes to go on after this request."""
         return self.id
 
     @property
@@ -117,17 +117,17 @@ class StoredJob:
         return list(self.output.get("notes", ()))
 
 
-_JOB_COLUMNS = [JOBS.c[f.name] for f in fields(StoredJob) if f.name != "pictures"]
+_COLUMNS = [JOBS.c[f.name] for f in fields(StoredRequest) if f.name != "pictures"]
 _PICTURES = select(PICTURES, JOBS.c.prompt).join_from(PICTURES, JOBS)
 
 
-class Jobs:
+class Requests:
     """`account_id`, where it may be given, hides other accounts' rows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def accept(self, new: NewJob, quotas: Sequence[Quota] = ()) -> tuple[StoredJob, bool]:
+    def accept(self, new: NewRequest, quotas: Sequence[Quota] = ()) -> tuple[StoredRequest, bool]:
         """The row of a request, and whether it is new.
 
         A second one with the account's same idempotency key gets the first one's row and False,
@@ -148,19 +148,19 @@ class Jobs:
                 for quota in quotas:
                     check_quota(connection, quota, new.account_id, new.images, new.pixels, now)
                 connection.execute(JOBS.insert().values(vars(new) | start))
-        (job,) = self._jobs(select(*_JOB_COLUMNS).where(JOBS.c.id == (id or new.id)))
-        return job, fresh
+        (stored,) = self._requests(select(*_COLUMNS).where(JOBS.c.id == (id or new.id)))
+        return stored, fresh
 
-    def under_key(self, account_id: str, idempotency_key: str) -> StoredJob | None:
+    def under_key(self, account_id: str, idempotency_key: str) -> StoredRequest | None:
         """What an account's idempotency key stands for."""
-        same = select(*_JOB_COLUMNS).where(*_under_key(account_id, idempotency_key))
-        return next(iter(self._jobs(same)), None)
+        same = select(*_COLUMNS).where(*_under_key(account_id, idempotency_key))
+        return next(iter(self._requests(same)), None)
 
-    def get(self, id: str, account_id: str | None = None) -> StoredJob | None:
-        query = select(*_JOB_COLUMNS).where(JOBS.c.id == id)
+    def get(self, id: str, account_id: str | None = None) -> StoredRequest | None:
+        query = select(*_COLUMNS).where(JOBS.c.id == id)
         if account_id is not None:
             query = query.where(JOBS.c.account_id == account_id)
-        return next(iter(self._jobs(query)), None)
+        return next(iter(self._requests(query)), None)
 
     def mark_running(self, id: str) -> bool:
         """Work on it begins, perhaps again after a restart; False if it has ended."""
@@ -233,10 +233,10 @@ class Jobs:
             _announce(connection, id, now)
         return True
 
-    def unfinished(self) -> list[StoredJob]:
+    def unfinished(self) -> list[StoredRequest]:
         """The asynchronous ones that somebody still waits for, oldest first."""
-        query = select(*_JOB_COLUMNS).where(JOBS.c.asynchronous, JOBS.c.status.in_(OPEN))
-        return self._jobs(query.order_by(JOBS.c.created, JOBS.c.id))
+        query = select(*_COLUMNS).where(JOBS.c.asynchronous, JOBS.c.status.in_(OPEN))
+        return self._requests(query.order_by(JOBS.c.created, JOBS.c.id))
 
     def abandon_synchronous(self) -> int:
         """Fail those whose clients went with the process that served them; how many they were."""
@@ -260,18 +260,18 @@ class Jobs:
         *,
         account_id: str | None = None,
         text: str = "",
-        status: JobStatus | None = None,
+        status: RequestStatus | None = None,
         api: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         before: str | None = None,
         limit: int = 50,
-    ) -> list[StoredJob]:
-        """Newest first. `text` is part of the prompt, or a job's or a request's id.
+    ) -> list[StoredRequest]:
+        """Newest first. `text` is part of the prompt, or a request's or a request's id.
 
-        `since` is included, `until` is not. `before` is the `cursor` of the last job of a page.
+        `since` is included, `until` is not. `before` is the `cursor` of the last request of a page.
         """
-        query = select(*_JOB_COLUMNS)
+        query = select(*_COLUMNS)
         for column, value in (("account_id", account_id), ("status", status), ("api", api)):
             if value is not None:
                 query = query.where(JOBS.c[column] == value)
@@ -284,13 +284,13 @@ class Jobs:
             query = query.where(JOBS.c.created < until)
         if before is not None:
             query = query.where(_older(JOBS, before))
-        return self._jobs(query.order_by(JOBS.c.created.desc(), JOBS.c.id.desc()).limit(limit))
+        return self._requests(query.order_by(JOBS.c.created.desc(), JOBS.c.id.desc()).limit(limit))
 
-    def counts(self) -> dict[JobStatus, int]:
-        """How many jobs there are of each status, 0 included."""
-        query = select(JOBS.c.status, func.count().label("jobs")).group_by(JOBS.c.status)
-        there = {row["status"]: row["jobs"] for row in self._database.all(query)}
-        return {status: there.get(status, 0) for status in get_args(JobStatus)}
+    def counts(self) -> dict[RequestStatus, int]:
+        """How many requests there are of each status, 0 included."""
+        query = select(JOBS.c.status, func.count().label("count")).group_by(JOBS.c.status)
+        there = {row["status"]: row["count"] for row in self._database.all(query)}
+        return {status: there.get(status, 0) for status in get_args(RequestStatus)}
 
     def picture(self, id: str) -> StoredPicture | None:
         return next(iter(self._pictures(_PICTURES.where(PICTURES.c.id == id))), None)
@@ -319,9 +319,9 @@ class Jobs:
     def erase(self, job_id: str, account_id: str) -> tuple[str, ...] | None:
         """Forget words and pictures; who asked when, and what was used, stays.
 
-        The ids of its pictures, whose bytes the caller deletes (those of `job.pictures` better
+        The ids of its pictures, whose bytes the caller deletes (those of `stored.pictures` better
         before: a crash between the two then leaves none behind); None if the account has no such
-        job. A job that has not ended is cancelled.
+        request. A request that has not ended is cancelled.
         """
         now = self._database.now()
         with self._database.begin() as connection:
@@ -349,14 +349,14 @@ class Jobs:
         self._database.forget()
         return erased
 
-    def _jobs(self, query: Select[Any]) -> list[StoredJob]:
+    def _requests(self, query: Select[Any]) -> list[StoredRequest]:
         rows = self._database.all(query)
         pictures: dict[str, list[StoredPicture]] = {row["id"]: [] for row in rows}
         if rows:
             of_these = _PICTURES.where(PICTURES.c.job_id.in_(list(pictures)))
             for picture in self._pictures(of_these.order_by(PICTURES.c.index)):
                 pictures[picture.job_id].append(picture)
-        return [StoredJob(**row, pictures=tuple(pictures[row["id"]])) for row in rows]
+        return [StoredRequest(**row, pictures=tuple(pictures[row["id"]])) for row in rows]
 
     def _pictures(self, query: Select[Any]) -> list[StoredPicture]:
         return [StoredPicture(**row) for row in self._database.all(query)]
@@ -368,13 +368,13 @@ def _under_key(account_id: str, idempotency_key: str | None) -> tuple[ColumnElem
 
 
 def _change_open(connection: Connection, id: str, **values: object) -> bool:
-    """Change a job that has not ended. Whoever ends it first is the one who is told True."""
+    """Change a request that has not ended. Whoever ends it first is the one who is told True."""
     still = JOBS.update().where(JOBS.c.id == id, JOBS.c.status.in_(OPEN))
     return connection.execute(still.values(values)).rowcount == 1
 
 
 def _use(connection: Connection, id: str, images: int, pixels: int, now: datetime) -> None:
-    """Count pictures of a job as used, once for each job."""
+    """Count pictures of a request as used, once for each request."""
     owner = connection.execute(
         select(JOBS.c.account_id, JOBS.c.key_id).where(JOBS.c.id == id)
     ).one()
@@ -391,7 +391,7 @@ def _use(connection: Connection, id: str, images: int, pixels: int, now: datetim
 
 
 def _announce(connection: Connection, id: str, now: datetime) -> None:
-    """Let the job's webhook be called, if it has one: written with the end, so never forgotten."""
+    """Let the request's webhook be called, if any: written with the end, so never forgotten."""
     url = connection.scalar(select(JOBS.c.webhook_url).where(JOBS.c.id == id))
     if url is not None:
         row = {"id": new_id("msg"), "job_id": id, "url": url, "payload": ""}
