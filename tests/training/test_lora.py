@@ -142,6 +142,33 @@ def test_a_layout_has_its_programs_keys_and_the_settings_are_kept(tmp_path, layo
     assert alphas == ([] if layout == "diffusers" else [ALPHA] * len(lora.branches))
 
 
+@pytest.mark.parametrize(
+    ("layout", "left"), [("diffusers", 4.0), ("comfyui", 10.0), ("kohya", 10.0)]
+)
+def test_the_metadata_says_what_tools_show_and_what_the_tensors_are(tmp_path, layout, left):
+    settings = {
+        "model": "flux-dev", "model_hash": "abc", "resolutions": [512, 1024], "seed": 3,
+        "learning_rate": 1e-4, "steps": 9, "step": 7, "precision": "bfloat16",
+    }  # fmt: skip
+    factors = trained(random_transformer(CONFIG, 1)).factors()
+    file = tmp_path / "lora.safetensors"
+    save_lora(file, factors, ALPHA, CONFIG, layout, settings)
+    with safe_open(file, "pt") as opened:
+        told = opened.metadata()
+    assert json.loads(told.pop("flux1")) == settings
+    assert told == {
+        "modelspec.sai_model_spec": "1.0.0", "modelspec.title": "LoRA of rank 4 for flux-dev",
+        "modelspec.implementation": "https://github.com/black-forest-labs/flux",
+        "modelspec.architecture": "flux-1-dev/lora", "modelspec.resolution": "1024x1024",
+        "ss_network_module": "networks.lora_flux", "ss_network_dim": "4",
+        "ss_network_alpha": str(left), "ss_base_model_version": "flux1",
+        "ss_resolution": "1024x1024", "ss_steps": "7", "ss_max_train_steps": "9",
+        "ss_learning_rate": "0.0001", "ss_mixed_precision": "bfloat16", "ss_seed": "3",
+        "ss_sd_model_name": "flux-dev", "ss_sd_model_hash": "abc",
+    }  # fmt: skip
+    assert read_lora(file, CONFIG).deltas
+
+
 def test_the_same_lora_is_the_same_bytes(tmp_path):
     lora = trained(random_transformer(CONFIG, 1))
     files = [saved(lora, tmp_path / f"{i}.safetensors", "diffusers") for i in range(5)]

@@ -6,7 +6,6 @@ rank is multiplied into `lora_B`: all of them then agree. `comfyui` and `kohya`:
 with its alpha.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,12 +14,13 @@ from torch import Tensor, tensor
 
 from flux1.errors import OutputError, nearest
 from flux1.model.config import TransformerConfig
-from flux1.weights.files.safetensors import write_tensors
+from flux1.weights.files.dtypes import WORDS
+from flux1.weights.files.write import Form, Pending, write_safetensors
 from flux1.weights.kinds.transformer import transformer_table
+from flux1.weights.lora.about import metadata
 
 Layout = Literal["diffusers", "comfyui", "kohya"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
-SETTINGS = "flux1"  # the key of the training's settings in the file's metadata
 
 
 def save_lora(
@@ -41,19 +41,21 @@ def save_lora(
             f"format: {layout!r} is not one of {', '.join(LAYOUTS)}{nearest(layout, LAYOUTS)}"
         )
     rank = next(iter(factors.values()))[0].shape[0]
-    metadata = {SETTINGS: json.dumps(dict(settings))}  # one entry: the same LoRA, the same bytes
     if layout == "diffusers":
         tensors = _diffusers(factors, alpha, config)
     elif layout == "comfyui":
         tensors = _fused(factors, alpha, "diffusion_model.", ".", ("lora_A", "lora_B"))
     else:
         tensors = _fused(factors, alpha, "lora_unet_", "_", ("lora_down", "lora_up"))
-        metadata |= {
-            "ss_network_module": "networks.lora_flux",
-            "ss_network_dim": str(rank),
-            "ss_network_alpha": str(alpha),
-        }
-    write_tensors(file, tensors, metadata)
+    left = float(rank) if layout == "diffusers" else alpha  # what the tensors leave to be applied
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    forms = {name: _form(tensor) for name, tensor in tensors.items()}
+    told = metadata(settings, rank, left)
+    write_safetensors(file, [Pending(forms, lambda: tensors)], told, lambda size: None)
+
+
+def _form(tensor: Tensor) -> Form:
+    return Form(WORDS[tensor.dtype], tuple(tensor.shape), tensor.nbytes)
 
 
 def _diffusers(
