@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from flux1.request import make_request
 from flux1.safety.pictures import PicturePolicy
-from flux1.server.ask import Arrival, Ask, Output
+from flux1.server.arrival import Arrival
+from flux1.server.ask import Ask, Output
 from flux1.server.auth import Caller
 from flux1.server.generation import Generation
 from flux1.server.limits import Limits

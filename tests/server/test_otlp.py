@@ -24,7 +24,7 @@ from flux1 import __version__
 from flux1.errors import EngineError, SettingsError
 from flux1.events import Failed, Queued, Started
 from flux1.server import otlp
-from flux1.server.tracing import open_tracing
+from flux1.server.collector import open_tracing
 from flux1.settings import ServerSettings, read
 from instant import InstantEngine
 from service import Running, serving
@@ -241,7 +241,8 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess:
 def test_without_an_address_what_sends_traces_is_not_loaded():
     done = run(
         "import sys, flux1.cli.serve, flux1.server.app\n"
-        "from flux1.server.tracing import Tracing, open_tracing\n"
+        "from flux1.server.collector import open_tracing\n"
+        "from flux1.server.tracing import Tracing\n"
         "assert type(open_tracing(None)) is Tracing\n"
         "parts = {'opentelemetry.sdk', 'opentelemetry.exporter', 'opentelemetry.proto'}\n"
         "sys.exit(' '.join(parts & set(sys.modules)) or 0)"

@@ -87,8 +87,8 @@ def serve(
     try:
         from flux1.server import connections
         from flux1.server.app import create_app
+        from flux1.server.collector import open_tracing
         from flux1.server.logs import log_to_stderr
-        from flux1.server.tracing import open_tracing
         from flux1.store.lease import leased
     except ImportError as failure:
         raise DependencyError("serve", failure.name, "serve") from failure

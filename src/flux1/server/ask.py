@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from flux1.request import ImageRequest
 from flux1.safety.verdict import Verdict
+from flux1.server.arrival import Arrival
 from flux1.server.auth import Caller
 from flux1.server.ports import Model
 from flux1.store.requests import NewRequest, StoredRequest
@@ -47,20 +48,6 @@ class Ask:
     def megapixels(self) -> float:
         width, height = self.request.finished_size
         return self.request.num_images * width * height / 1e6
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """How a request came: through which wire format, to which address of ours, and what it says
-    about itself."""
-
-    api: str
-    request_id: str
-    asynchronous: bool = False
-    idempotency_key: str | None = None
-    body_hash: str = ""
-    address: str = ""
-    deadline: float | None = None
 
 
 def new_request(

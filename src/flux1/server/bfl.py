@@ -6,18 +6,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flux1.errors import RequestError
-from flux1.knobs import MAX_PROMPT_CHARACTERS, MAX_STEPS
+from flux1.knobs import MAX_PROMPT_CHARACTERS
 from flux1.request import make_request
 from flux1.server.ask import Ask, Output
-from flux1.server.openai import (
+from flux1.server.fields import (
     ASPECT_RATIOS,
     NOTES,
     Flag,
     Number,
-    Upscale,
     Whole,
     check_fields,
     embedded_or_classifier_free,
+    knob_fields,
     of_ratio,
     refuse_unknown,
 )
@@ -26,9 +26,11 @@ from flux1.store.requests import StoredRequest
 from flux1.variants import Variant
 
 WIDTH, HEIGHT = 1024, 768  # where the model can draw that
+KNOWN_KNOBS = ("steps", "guidance", "upscale")  # of the table, those that BFL's format has
+KnobFields: Any = knob_fields(*KNOWN_KNOBS)
 
 
-class FluxBody(BaseModel):
+class FluxBody(KnobFields):
     """What `POST /v1/flux-dev` reads."""
 
     model_config = ConfigDict(extra="forbid")
@@ -36,8 +38,6 @@ class FluxBody(BaseModel):
     prompt: str = Field("", strict=True, max_length=MAX_PROMPT_CHARACTERS)
     width: Whole | None = Field(None, ge=16, le=16384)
     height: Whole | None = Field(None, ge=16, le=16384)
-    steps: Whole | None = Field(None, ge=1, le=MAX_STEPS)
-    guidance: Number | None = Field(None, ge=0, le=100)
     aspect_ratio: Literal[ASPECT_RATIOS] | None = Field(  # type: ignore[valid-type]
         None, description="In place of width and height."
     )
@@ -48,7 +48,6 @@ class FluxBody(BaseModel):
     output_format: Literal["jpeg", "png", "webp"] | None = Field(
         "jpeg", description="null is jpeg as well."
     )
-    upscale: Upscale | None = Field(None, description="Enlarge what was drawn.")
     prompt_upsampling: Flag | None = Field(None, description="Only false is offered.")
     image_prompt: str | None = Field(None, max_length=64, description="Only null is offered.")
     interval: Number | None = Field(None, description="Only null is offered.")
@@ -103,9 +102,10 @@ def to_ask(body: FluxBody, asked_model: str, model: Model, tolerance_limit: int)
     guidance, true_cfg = embedded_or_classifier_free(body.guidance, None, variant)
     width, height = _size(body, variant)
     seed = None if body.seed == -1 else body.seed
+    knobs = {name: getattr(body, name) for name in KNOWN_KNOBS}
+    knobs |= {"guidance": guidance, "true_cfg": true_cfg}
     request = make_request(
-        variant, body.prompt, steps=body.steps, guidance=guidance, true_cfg=true_cfg,
-        seed=seed, width=width, height=height, upscale=body.upscale,
+        variant, body.prompt, seed=seed, width=width, height=height, **knobs,
     )  # fmt: skip
     return Ask(
         model,

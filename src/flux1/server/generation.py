@@ -26,7 +26,8 @@ from flux1.errors import (
 )
 from flux1.events import Failed, Finished, OrderEvent, Preview, Queued, Started
 from flux1.request import Order
-from flux1.server.ask import Arrival, Ask, ask_of, new_request
+from flux1.server.arrival import Arrival
+from flux1.server.ask import Ask, ask_of, new_request
 from flux1.server.auth import Caller
 from flux1.server.failures import may_repeat, message_of, status_of
 from flux1.server.limits import Limits, Rates

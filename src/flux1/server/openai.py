@@ -1,58 +1,35 @@
-"""OpenAI's Images API: its words to an `Ask`, and what came of it back to its words.
+"""OpenAI's Images API: its words to an `Ask`.
 
-Their field names stop here. Every field of theirs is honoured or refused; the names that other
-FLUX services use for the same things are understood as well.
+Their field names stop here and in `openai_answers.py`. Every field of theirs is honoured or
+refused; the names that other FLUX services use for the same things are understood as well.
 """
 
-import base64
 import math
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    create_model,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, model_validator
 
-from flux1.errors import RequestError, nearest
-from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS, UPSCALES, Knob
+from flux1.errors import RequestError
+from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS
 from flux1.request import make_request
-from flux1.server.ask import Ask, Output, request_of
-from flux1.server.open_request import Kept
+from flux1.server.ask import Ask, Output
+from flux1.server.fields import (
+    ASPECT_RATIOS,
+    Flag,
+    Label,
+    Text,
+    Whole,
+    check_fields,
+    embedded_or_classifier_free,
+    knob_fields,
+    of_ratio,
+    refuse_unknown,
+)
 from flux1.server.parts import Parts
-from flux1.server.ports import Model
-from flux1.store.requests import StoredRequest
 from flux1.variants import Variant
 
 MAX_IMAGES = 10
 MAX_PARTIAL_IMAGES = 3
-MOST_FIELDS = 64
-
-
-def _integral(value: Any) -> Any:
-    """JSON has one kind of number: 4.0 is as whole as 4."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
-
-
-def _wide(value: Any) -> Any:
-    """A whole number is a number too, unless it is too large to be one."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
-        return float(value)
-    return value
-
-
-Whole = Annotated[int, Field(strict=True), BeforeValidator(_integral)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_wide)]
-Text = Annotated[str, Field(strict=True)]
-Label = Annotated[str, Field(strict=True, max_length=512)]
-Flag = Annotated[bool, Field(strict=True)]
-Upscale = Annotated[Literal[UPSCALES], BeforeValidator(_integral)]  # type: ignore[valid-type]
 
 # Names that other services give to the same field. The first one is ours.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -81,30 +58,11 @@ _WITHOUT_EFFECT = {
     "lora": "cannot be loaded by a request yet",
     "loras": "cannot be loaded by a request yet",
 }
-ASPECT_RATIOS = (
-    "1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "3:4", "4:3", "9:16", "9:21",
-)  # fmt: skip
 _QUALITY = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0, "hd": 1.5}
 Quality = Literal["auto", "standard", "low", "medium", "high", "hd", "xhigh", "max"]
 
 
-def _knob_field(knob: Knob) -> tuple[Any, Any]:
-    """The type and the limits of a knob, as the body's field."""
-    match knob.kind:
-        case "whole":
-            return Whole | None, Field(None, ge=knob.low, le=knob.high, description=knob.about)
-        case "number":
-            return Number | None, Field(None, ge=knob.low, le=knob.high, description=knob.about)
-        case "text":
-            return Text | None, Field(None, max_length=knob.high, description=knob.about)
-    words = Literal[knob.choices]  # type: ignore[name-defined]
-    counted = isinstance(knob.choices[0], int)
-    known: Any = Annotated[words, BeforeValidator(_integral)] if counted else words
-    return known | None, Field(None, description=knob.about)
-
-
-_KNOB_FIELDS: dict[str, Any] = {knob.name: _knob_field(knob) for knob in KNOBS}
-KnobFields: Any = create_model("KnobFields", **_KNOB_FIELDS)
+KnobFields: Any = knob_fields()
 
 
 class ImageGenerationBody(KnobFields):
@@ -193,38 +151,6 @@ class ImageGenerationBody(KnobFields):
         return read
 
 
-def check_fields(body: dict[Any, Any]) -> None:
-    """RequestError unless a body's fields are few, and their text is text."""
-    if len(body) > MOST_FIELDS:
-        raise RequestError("body", f"has {len(body)} fields, at most {MOST_FIELDS} are read")
-    for field, value in body.items():
-        check_text(field, value)
-
-
-def refuse_unknown(body: dict[Any, Any], known: Iterable[str], also: Iterable[str] = ()) -> None:
-    """Nothing is ignored silently (RequestError). `also` are names that are offered instead."""
-    known = tuple(known)
-    unknown = next((field for field in body if field not in known), None)
-    if unknown is not None:
-        near = nearest(unknown, (*known, *also))
-        raise RequestError(unknown[:100], f"is not a parameter that this server knows{near}")
-
-
-def check_text(field: str, value: Any) -> None:
-    """What no database or file could keep."""
-    for text in (field, value):
-        if isinstance(text, str) and ("\0" in text or not _encodes(text)):
-            raise RequestError(ascii(field)[1:-1][:100], "holds characters that are not text")
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _explain_refused(read: dict[Any, Any]) -> None:
     """Values of OpenAI's that these models cannot honour, with the reason."""
     if read.get("background") == "transparent":
@@ -292,15 +218,6 @@ def _size(body: ImageGenerationBody, variant: Variant) -> tuple[int | None, int 
     return int(width), int(height)
 
 
-def of_ratio(ratio: str, variant: Variant) -> tuple[int, int]:
-    """Sides of that ratio, to the model's multiple, with about its usual number of pixels."""
-    across, _, down = ratio.partition(":")
-    usual, multiple = variant.defaults.width * variant.defaults.height, variant.size_multiple
-    width = math.sqrt(usual * int(across) / int(down))
-    height = usual / width
-    return tuple(max(multiple, round(side / multiple) * multiple) for side in (width, height))  # type: ignore[return-value]
-
-
 def _steps(body: ImageGenerationBody, variant: Variant) -> int | None:
     factor = _QUALITY.get(body.quality or "auto")
     if factor is None:
@@ -308,20 +225,6 @@ def _steps(body: ImageGenerationBody, variant: Variant) -> int | None:
     if body.steps is not None:
         raise RequestError("quality", f"{body.quality!r} and steps both say how long; send one")
     return max(1, math.ceil(variant.defaults.steps * factor))
-
-
-def embedded_or_classifier_free(
-    guidance: float | None, true_cfg: float | None, variant: Variant
-) -> tuple[float | None, float | None]:
-    """The distilled scale and the classifier-free one. A network that is not told a scale follows
-    the prompt by the latter, so there `guidance` means it."""
-    if guidance is None or variant.transformer.guidance_embed:
-        return guidance, true_cfg
-    if true_cfg is not None:
-        raise RequestError("guidance", f"means the same as true_cfg for {variant.id}; send one")
-    if guidance < 1:
-        raise RequestError("guidance", f"{guidance:g} is below 1; nearest: 1")
-    return None, guidance
 
 
 def _output(body: ImageGenerationBody) -> Output:
@@ -342,102 +245,3 @@ def _tolerance(body: ImageGenerationBody, limit: int) -> int:
     if body.moderation is not None:
         raise RequestError("moderation", "and safety_tolerance say the same; send one")
     return wanted
-
-
-# Answers
-
-NOTES = "What to know of it: words that the model never learnt, a size it was not trained at."
-
-
-class ImageData(BaseModel):
-    """One picture: `b64_json` or `url`, and what draws it again."""
-
-    b64_json: str | None = None
-    url: str | None = None
-    revised_prompt: str | None = None
-    id: str
-    index: int
-    seed: int
-    expires_at: int | None = Field(None, description="When the url stops working (Unix time).")
-
-
-class InputTokensDetails(BaseModel):
-    text_tokens: int
-    image_tokens: int
-
-
-class ImageUsage(BaseModel):
-    """Tokens that the transformer reads: words in, picture patches out."""
-
-    input_tokens: int
-    input_tokens_details: InputTokensDetails
-    output_tokens: int
-    total_tokens: int
-
-
-class Timings(BaseModel):
-    """Seconds."""
-
-    queue_s: float
-    draw_s: float
-    total_s: float
-
-
-class ImagesResponse(BaseModel):
-    """What `POST /v1/images/generations` answers."""
-
-    id: str = Field(description="Look the request up at /v1/requests/{id}.")
-    created: int
-    model: str = Field(description="The model that drew, whatever name was asked for.")
-    data: list[ImageData]
-    size: str
-    quality: str
-    output_format: str
-    background: Literal["opaque"] = "opaque"
-    parameters: dict[str, Any] = Field(description="The request, complete.")
-    notes: list[str] = Field(description=NOTES)
-    usage: ImageUsage
-    timings: Timings
-
-
-def usage_of(stored: StoredRequest, model: Model, images: int) -> ImageUsage:
-    """Counted, not estimated: the encoder's tokens of the prompt, a token for each patch of
-    `images` pictures."""
-    request = request_of(stored)
-    words = sum(model.count_tokens(text) for text in request.words.values())
-    drawn = images * model.variant.tokens(request).image
-    details = InputTokensDetails(text_tokens=words, image_tokens=0)
-    return ImageUsage(
-        input_tokens=words,
-        input_tokens_details=details,
-        output_tokens=drawn,
-        total_tokens=words + drawn,
-    )
-
-
-def image_data(kept: Kept, link: tuple[str, int] | None) -> ImageData:
-    """A picture in the answer: by its link and the time that it expires, or inside."""
-    picture = kept.picture
-    inside = base64.b64encode(kept.data).decode() if link is None else None
-    url, expires = (None, None) if link is None else link
-    return ImageData(
-        b64_json=inside, url=url, id=picture.id, index=picture.index, seed=picture.seed,
-        expires_at=expires,
-    )  # fmt: skip
-
-
-def answer(stored: StoredRequest, data: list[ImageData], model: Model) -> ImagesResponse:
-    asked = stored.parameters
-    return ImagesResponse(
-        id=stored.id,
-        created=int(stored.created.timestamp()),
-        model=stored.model,
-        data=data,
-        size="x".join(str(asked[side] * asked.get("upscale", 1)) for side in ("width", "height")),
-        quality=stored.output["labels"].get("quality", "auto"),
-        output_format=stored.output["format"],
-        parameters=asked,
-        notes=stored.notes,
-        usage=usage_of(stored, model, len(data)),
-        timings=Timings(**stored.timings),
-    )

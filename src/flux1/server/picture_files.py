@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import PIL.Image
 from anyio import CapacityLimiter, to_thread
 from PIL.Image import Image
+from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import BlockedError, RequestError
 from flux1.events import Finished
@@ -15,7 +16,8 @@ from flux1.safety.verdict import Verdict
 from flux1.server.ask import Ask
 from flux1.server.open_request import Kept, OpenRequest
 from flux1.server.parts import Parts
-from flux1.store.requests import NewPicture
+from flux1.server.problems import Problem
+from flux1.store.requests import NewPicture, StoredRequest
 
 FILES_AT_ONCE = 4  # threads that look at, encode, sign and store pictures
 LONGEST_SIDE = {"webp": 16_383, "jpeg": 65_535}
@@ -104,3 +106,14 @@ def _encoded(ask: Ask, picture: Image, seed: int) -> tuple[bytes, str, Recipe]:
     output = ask.output
     data = encode_picture(picture, recipe, output.format.upper(), output.quality)
     return data, output.media_type, recipe
+
+
+async def read_again(parts: Parts, stored: StoredRequest) -> list[Kept]:
+    """The pictures of a request that has ended, for the same question asked again (Problem 410)."""
+    kept = []
+    for picture in stored.pictures:
+        data = await run_in_threadpool(parts.store.pictures.get, picture.id, picture.media_type)
+        if data is None or picture.erased is not None:
+            raise Problem(410, f"the pictures of {stored.id} are no longer kept", "pictures_erased")
+        kept.append(Kept(picture, data))
+    return kept

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi.telemetry import TelemetryConfig
-from pydantic import HttpUrl
 
-from flux1.errors import DependencyError, Flux1Error
+from flux1.errors import Flux1Error
 from flux1.events import OrderEvent
 from flux1.store.requests import StoredRequest
 
@@ -41,15 +40,3 @@ class Tracing:
 
     def close(self) -> None:
         """Send what is left, in bounded time. Blocks."""
-
-
-def open_tracing(url: HttpUrl | None) -> Tracing:
-    """Traces to the collector at `url` (OTLP over HTTP); none without one. DependencyError
-    without the `otel` extra."""
-    if url is None:
-        return Tracing()
-    try:
-        from flux1.server.otlp import OtlpTracing
-    except ImportError as failure:
-        raise DependencyError("FLUX1_TRACES_URL", failure.name, "otel") from failure
-    return OtlpTracing(str(url))

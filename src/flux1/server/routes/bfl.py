@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import BlockedError
 from flux1.server import bfl
+from flux1.server.arrival import PROBLEMS, IdempotencyKey, arrival_of
 from flux1.server.ask import Ask
 from flux1.server.auth import Writer
 from flux1.server.bfl import Accepted, FluxBody, Result
@@ -16,7 +17,6 @@ from flux1.server.ids import is_plain_id
 from flux1.server.links import address, signed_link
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope
-from flux1.server.routes.images import PROBLEMS, IdempotencyKey, arrival
 from flux1.server.targets import check_target
 from flux1.store.requests import StoredRequest
 
@@ -54,9 +54,9 @@ def _submit(name: str) -> Any:
         ask = bfl.to_ask(body, name, parts.model(name), caller.limits.tolerance)
         if ask.webhook_url is not None:
             await check_target(ask.webhook_url, parts.settings.private_webhooks)
-        came = arrival(
+        came = arrival_of(
             request, "bfl", body=await request.body(), idempotency_key=idempotency_key,
-            read_timeout=None, asynchronous=True,
+            asynchronous=True,
         )  # fmt: skip
         try:
             work = await generation.accept(ask, caller, came)

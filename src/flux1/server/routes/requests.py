@@ -13,10 +13,10 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import RequestError
 from flux1.server.auth import Reader, UsageReader, Writer
+from flux1.server.fields import NOTES
 from flux1.server.generation import Generation
 from flux1.server.ids import plain_id, plain_words
 from flux1.server.links import signed_link
-from flux1.server.openai import NOTES
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, not_found
 from flux1.store.requests import RequestStatus, StoredRequest

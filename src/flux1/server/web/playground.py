@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.knobs import KNOBS, MAX_PROMPT_CHARACTERS
 from flux1.server import openai
+from flux1.server.arrival import arrival_of
 from flux1.server.auth import account_caller
 from flux1.server.generation import Generation
 from flux1.server.ids import plain_id
@@ -18,7 +19,7 @@ from flux1.server.openai import ImageGenerationBody
 from flux1.server.parts import Parts, parts_of
 from flux1.server.ports import Model
 from flux1.server.problems import not_found
-from flux1.server.routes.images import arrival, streamed
+from flux1.server.stream import streamed
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
 from flux1.store.requests import StoredRequest
@@ -149,9 +150,7 @@ async def generate(request: Request, body: ImageGenerationBody, form: Posted) ->
     request.state.rate_headers = generation.hit(caller)
     body = body.model_copy(update={"stream": True})
     ask = openai.to_ask(body, parts, caller.limits.tolerance)
-    came = arrival(
-        request, "playground", body=await request.body(), idempotency_key=None, read_timeout=None
-    )
+    came = arrival_of(request, "playground", body=await request.body())
     work = await generation.accept(ask, caller, came)
     answer = streamed(request, work, ask, keep_on=False)
     answer.headers["x-job-id"] = work.stored.id if isinstance(work, OpenRequest) else work.id
