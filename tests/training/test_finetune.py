@@ -276,6 +276,19 @@ def test_checkpoints_that_are_kept_are_gone_back_to(data, tmp_path):
         finetune(data, out, replace(options, from_step=3), **slow).run()
 
 
+@pytest.mark.parametrize("steps", [4, 5])
+def test_the_plan_counts_the_checkpoints_that_are_kept(data, tmp_path, steps):
+    from flux1.training.finetune.footprint import checkpoints_kept
+
+    out = tmp_path / "out"
+    run = finetune(data, out, RunOptions(save_every=2), steps=steps)
+    run.run()
+    files = {file.stat().st_ino for file in out.glob("checkpoint*.pt")}
+    assert len(files) <= checkpoints_kept(run.settings, 2) - 1 <= len(files) + 1
+    assert checkpoints_kept(choose_settings(FLUX_DEV, torch.bfloat16)) == 4 + 2
+    assert checkpoints_kept(choose_settings(FLUX_DEV, torch.bfloat16, method="full")) == 2
+
+
 def test_after_losses_that_are_no_numbers_a_lower_rate_goes_on(data, tmp_path):
     out = tmp_path / "out"
     finetune(data, out, RunOptions(save_every=1), steps=2).run()

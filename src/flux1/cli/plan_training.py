@@ -88,6 +88,7 @@ def _show(
     from rich.table import Table
 
     from flux1.pipeline.memory import bytes_text
+    from flux1.training.finetune.footprint import checkpoints_kept
     from flux1.training.finetune.plan import kept_bytes, preview_bytes
 
     settings = estimates[0].placement.settings
@@ -124,8 +125,8 @@ def _show(
     preview = bytes_text(preview_bytes(variant, settings))
     typer.echo(
         f"\nto draw a --validation-prompt takes {preview} in the place of a step's own memory\n"
-        f"disk: a checkpoint {checkpoint}, two while one is written; cached {picture} a picture, "
-        f"{caption} a caption"
+        f"disk: a checkpoint {checkpoint}, at most {checkpoints_kept(settings)} of them in "
+        f"{settings.steps} steps; cached {picture} a picture, {caption} a caption"
     )
 
 
@@ -144,6 +145,7 @@ def _report(
     estimates: "Sequence[TrainingEstimate]",
 ) -> dict[str, Any]:
     """The `--json` object: bytes and seconds."""
+    from flux1.training.finetune.footprint import checkpoints_kept
     from flux1.training.finetune.plan import kept_bytes, preview_bytes
 
     settings = estimates[0].placement.settings
@@ -156,6 +158,7 @@ def _report(
         "vram": limit.vram,
         "preview": preview_bytes(variant, settings),
         "checkpoint": estimates[0].checkpoint,
+        "checkpoints": checkpoints_kept(settings),
         "cached": {"picture": picture, "caption": caption},
         "ways": [
             {

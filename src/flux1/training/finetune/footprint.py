@@ -27,7 +27,7 @@ from flux1.model.config import AutoencoderConfig, TransformerConfig
 from flux1.model.transformer import Transformer
 from flux1.training.adamw8bit import BLOCK
 from flux1.training.finetune.parts import check_rank, layers_of
-from flux1.training.finetune.settings import FinetuneSettings
+from flux1.training.finetune.settings import SAVE_EVERY, FinetuneSettings
 from flux1.training.lora import widths
 from flux1.variants import Variant
 
@@ -95,6 +95,13 @@ def checkpoint_bytes(variant: Variant, settings: FinetuneSettings) -> int:
     averages = 1 if settings.ema_decay else 0
     each = FP32 * (1 + averages) + MOMENTS[settings.optimizer]
     return round(_trained(variant.transformer, settings) * each)
+
+
+def checkpoints_kept(settings: FinetuneSettings, save_every: int | None = None) -> int:
+    """How many checkpoints the disk has to hold at most: those that are kept under their step, the
+    last one, and the next while it is written."""
+    every = save_every or SAVE_EVERY[settings.method]
+    return 2 + (settings.steps // every if every else 0)
 
 
 def picture_encode_bytes(config: AutoencoderConfig, dtype: torch.dtype, pixels: int) -> int:

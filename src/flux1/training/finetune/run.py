@@ -30,13 +30,12 @@ from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
 from flux1.training.finetune.result import about_run, save_learnt
-from flux1.training.finetune.settings import FinetuneSettings, Pictures, RunOptions
+from flux1.training.finetune.settings import SAVE_EVERY, FinetuneSettings, Pictures, RunOptions
 from flux1.training.loop import LoopSettings, run, shown
 from flux1.training.transformer import recompute_blocks
 from flux1.weights.model_files import Source, verify
 
 PATIENCE = 10  # steps in a row without a finite gradient
-SAVE_EVERY = 250  # steps of a LoRA's run, whose checkpoints are small
 
 
 @dataclass(frozen=True)
@@ -185,8 +184,7 @@ class Finetune:
 
     @property
     def _save_every(self) -> int:
-        usual = SAVE_EVERY if self.settings.method == "lora" else 0
-        return self.options.save_every or usual
+        return self.options.save_every or SAVE_EVERY[self.settings.method]
 
     def _loop(self) -> LoopSettings:
         settings, options = self.settings, self.options

@@ -10,6 +10,8 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from flux1.weights.numbers.choices import Keep, Quantization
 
+SAVE_EVERY = {"lora": 250, "full": 0}  # steps between checkpoints that are kept, if none are named
+
 
 @dataclass(frozen=True)
 class About:
