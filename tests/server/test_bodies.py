@@ -49,6 +49,22 @@ def test_a_stranger_brings_little(service, path):
         assert answered(connection) == (413, "request_too_large")
 
 
+@pytest.mark.parametrize("path", ["/v1/verify", "/verify", "/v1/flux-dev", "/playground/generate"])
+def test_a_body_is_as_long_as_its_route_says_at_most(caller, path, monkeypatch):
+    monkeypatch.setattr(bodies, "PATIENCE_S", 0.2)
+    token = caller.parts.store.accounts.open_session(caller.account_id, 1)
+    headers = {"x_key": caller.key, "cookie": f"flux1_session={token}"}
+    usual, of_pictures = caller.parts.settings.body_bytes, 32 * 2**20
+    most = of_pictures if path.endswith("/verify") else usual
+    for length, answer in (
+        (most, (408, "request_timeout")),
+        (most + 1, (413, "request_too_large")),
+    ):
+        with opened(caller.url) as connection:
+            connection.sendall(head(path, length, **headers))
+            assert answered(connection) == answer
+
+
 def test_a_body_that_stops_coming_is_not_waited_for(caller, monkeypatch):
     monkeypatch.setattr(bodies, "PATIENCE_S", 0.2)
     with opened(caller.url) as connection:

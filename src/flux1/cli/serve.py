@@ -210,9 +210,7 @@ def _card(pipeline: "FluxPipeline", names: tuple[str, ...]) -> "Model":
 
     return Model(
         variant=pipeline.variant,
-        hash=pipeline.origin.model_hash,
-        device=pipeline.origin.device,
-        dtype=pipeline.origin.dtype,
+        origin=pipeline.origin,
         names=names,
         created=int(time.time()),
         count_tokens=pipeline.networks.count_tokens,

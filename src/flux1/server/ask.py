@@ -63,7 +63,7 @@ def new_request(
         asynchronous=arrival.asynchronous,
         asked_model=ask.asked_model,
         model=ask.model.variant.id,
-        model_hash=ask.model.hash,
+        model_hash=ask.model.origin.model_hash,
         prompt=ask.request.prompt,
         parameters=_REQUESTS.dump_python(ask.request, mode="json"),
         output={

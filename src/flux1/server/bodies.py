@@ -4,10 +4,11 @@ bounded in size and in time."""
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from fastapi import Request
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from flux1.server.auth import identified
 from flux1.server.connections import place_of
@@ -19,7 +20,6 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
-MAX_VERIFY_BYTES = 32 * 2**20
 STRANGERS_BYTES = 65_536  # for somebody without a key or a log-in
 ALL_BYTES, ONES_BYTES = 256 * 2**20, 72 * 2**20  # kept at one time: everybody's, and one account's
 # A body may take so long, and more where it keeps coming at this rate.
@@ -29,8 +29,9 @@ PATIENCE_S, SLOWEST_BYTES_A_S = 20.0, 16_384
 class Bodies:
     """The bodies that are kept now. One for each server, on its event loop."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, limits: Mapping[str, int]) -> None:
+        """`limits` are `declared_limits`; elsewhere the setting `body_bytes` holds."""
+        self._parts, self._limits = parts, limits
         self._held: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
@@ -61,15 +62,13 @@ class Bodies:
     async def _whose(self, scope: Scope) -> tuple[str, int]:
         """Who brings a body, and how long it may be (Problem 401)."""
         request = Request(scope)
-        path = scope["path"]
-        limit = MAX_VERIFY_BYTES if path in ("/v1/verify", "/verify") else None
-        if path.startswith("/v1/"):
+        if scope["path"].startswith("/v1/"):
             owner = (await identified(request)).account.id
         elif (session := await session_of(request)) is not None:
             owner = session.account.id
         else:
             return place_of(request.client.host if request.client else ""), STRANGERS_BYTES
-        return owner, limit or self._parts.settings.body_bytes
+        return owner, self._limits.get(scope["path"], self._parts.settings.body_bytes)
 
     async def _read(self, receive: Receive, owner: str, limit: int, held: list[int]) -> Message:
         """The whole body as one message, or that the client has gone."""
@@ -98,6 +97,13 @@ class Bodies:
             raise Problem(503, "too much is being sent to this server at the same time",
                           "server_busy", "service_unavailable_error", retry_after=5)  # fmt: skip
         self._held[owner] += count
+
+
+def declared_limits(app: FastAPI) -> dict[str, int]:
+    """The most bytes of a body, by path, where a route says so itself (`max_body_size`)."""
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
+    known = [route for route in routes if isinstance(route, APIRoute)]
+    return {route.path: route.max_body_size for route in known if route.max_body_size is not None}
 
 
 def _check_length(length: bytes, limit: int) -> None:

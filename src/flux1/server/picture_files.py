@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import BlockedError, RequestError
 from flux1.events import Finished
-from flux1.request import Origin
 from flux1.safety.provenance import Recipe, encode_picture, recipe_of
 from flux1.safety.verdict import Verdict
 from flux1.server.ask import Ask
@@ -101,9 +100,7 @@ class PictureFiles:
 
 def _encoded(ask: Ask, picture: Image, seed: int) -> tuple[bytes, str, Recipe]:
     """A picture's file with its recipe inside (OutputError if its format cannot hold that)."""
-    model = ask.model
-    recipe = recipe_of(ask.request, seed, Origin(model.hash, model.device, model.dtype))
-    output = ask.output
+    recipe, output = recipe_of(ask.request, seed, ask.model.origin), ask.output
     data = encode_picture(picture, recipe, output.format.upper(), output.quality)
     return data, output.media_type, recipe
 

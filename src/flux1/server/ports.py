@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flux1.events import EngineStatus, OrderEvent, Queued
-from flux1.request import ImageRequest, Order
+from flux1.request import ImageRequest, Order, Origin
 from flux1.variants import Variant
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model as the server speaks of it. `names` are all that a request may call it;
-    `count_tokens` says how many tokens its text encoder reads of a prompt, `notes` what a person
-    should know of a request, a line each (it may take a second; thread-safe)."""
+    """A loaded model as the server speaks of it. `origin` is its pictures': their weights, and
+    where they are computed. `names` are all that a request may call it; `count_tokens` says how
+    many tokens its text encoder reads of a prompt, `notes` what a person should know of a request,
+    a line each (it may take a second; thread-safe)."""
 
     variant: Variant
-    hash: str
-    device: str
-    dtype: str
+    origin: Origin
     names: tuple[str, ...]
     created: int
     count_tokens: Callable[[str], int]

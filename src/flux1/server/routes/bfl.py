@@ -1,5 +1,6 @@
 """BFL's routes: a request is accepted at once and asked for later."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -15,10 +16,18 @@ from flux1.server.bfl import Accepted, FluxBody, Result
 from flux1.server.generation import Generation
 from flux1.server.ids import is_plain_id
 from flux1.server.links import address, signed_link
-from flux1.server.parts import parts_of
+from flux1.server.parts import Parts, parts_of
 from flux1.server.problems import ErrorEnvelope
 from flux1.server.targets import check_target
 from flux1.store.requests import StoredRequest
+
+_PATH_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def path_names(parts: Parts) -> tuple[str, ...]:
+    """The names of models that can be a path's last part: each has a route of its own."""
+    names = [name for model in parts.engine.models.values() for name in model.names]
+    return tuple(name for name in names if _PATH_NAME.fullmatch(name))
 
 
 def router_for(names: tuple[str, ...]) -> APIRouter:

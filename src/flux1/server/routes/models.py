@@ -60,7 +60,7 @@ def model_data(name: str, model: Model) -> ModelData:
         owned_by="flux1" if variant.weights != "local" else "black-forest-labs",
         draws_with=variant.id,
         title=variant.title,
-        hash=model.hash,
+        hash=model.origin.model_hash,
         licence=LicenceData(
             name=licence.name,
             url=licence.url,

@@ -17,6 +17,7 @@ from flux1.server.problems import ErrorEnvelope, Problem, not_found
 from flux1.store.images import SUFFIXES, LinkSigner
 
 router = APIRouter(tags=["pictures"])
+MAX_PICTURE_BYTES = 32 * 2**20  # of a picture that is sent to be looked at
 
 
 @router.get(
@@ -91,6 +92,7 @@ _PICTURE_BODY = {
 
 @router.post(
     "/v1/verify",
+    max_body_size=MAX_PICTURE_BYTES,
     openapi_extra=_PICTURE_BODY,
     responses={
         status: {"model": ErrorEnvelope, "description": text}

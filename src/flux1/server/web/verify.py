@@ -3,9 +3,8 @@
 from fastapi import APIRouter, Request, Response
 
 from flux1.server.auth import account_caller
-from flux1.server.bodies import MAX_VERIFY_BYTES
 from flux1.server.parts import parts_of
-from flux1.server.routes.pictures import VerifyData, verify_data
+from flux1.server.routes.pictures import MAX_PICTURE_BYTES, VerifyData, verify_data
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
 
@@ -17,7 +16,7 @@ async def form(request: Request, _: SignedIn) -> Response:
     return _show(request)
 
 
-@router.post("/verify")
+@router.post("/verify", max_body_size=MAX_PICTURE_BYTES)
 async def verify(request: Request, form: Posted) -> Response:
     """Read a picture's content credentials; the picture is not kept."""
     file = form.fields.file("picture")
@@ -37,5 +36,5 @@ def _show(
     error: str | None = None,
 ) -> Response:
     # a form's other fields and its frame take some of what a body may hold
-    most = MAX_VERIFY_BYTES - 2**16
+    most = MAX_PICTURE_BYTES - 2**16
     return page(request, "verify.html", status, report=report, name=name, error=error, most=most)
