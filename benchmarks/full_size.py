@@ -39,7 +39,7 @@ from flux1.variants import FLUX_DEV, TINY
 from flux1.weights.files.disk import check_room
 from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.files.safetensors import write_json
-from flux1.weights.files.write import Form, Pending, write_safetensors
+from flux1.weights.files.write import Pending, TensorFormat, write_safetensors
 from flux1.weights.kinds.clip import transformers_clip_config
 from flux1.weights.kinds.t5 import transformers_t5_config
 from measure.machine import about
@@ -159,7 +159,7 @@ def write_part(part: Part, weights: Weights, advance: Callable[[int], None]) -> 
 
     pending = [
         Pending(
-            {name: Form(part.dtype, shape, math.prod(shape) * dtype.itemsize)},
+            {name: TensorFormat(part.dtype, shape, math.prod(shape) * dtype.itemsize)},
             partial(made, name, shape),
         )
         for name, shape in part.shapes.items()

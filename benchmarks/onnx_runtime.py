@@ -30,7 +30,7 @@ from flux1.flow.schedule import sampling_times, shift_mu
 from flux1.runtime.noise import initial_noise
 from flux1.runtime.patches import pack
 from flux1.runtime.pipeline import OnnxPipeline
-from flux1.runtime.sessions import CPU, Network
+from flux1.runtime.sessions import CPU, OnnxNetwork
 from flux1.weights.load import load_model
 from flux1.weights.sources import locate
 from measure.machine import about
@@ -115,7 +115,7 @@ def speed(model: str, folders: dict[str, Path], rounds: int) -> dict[str, Any]:
         sides: dict[str, Callable[[], object]] = {"torch": partial(answer, tensors)}
         for dtype in folders:
             exported = OnnxPipeline.from_folder(folders[dtype]).exported
-            network = Network(folders[dtype], exported, component, CPU)
+            network = OnnxNetwork(folders[dtype], exported, component, CPU)
             sides[dtype] = partial(network, **inputs)
         with torch.inference_mode():
             times = take_turns(sides, 5 * rounds, warm=3)

@@ -22,11 +22,11 @@ from rich.console import Console
 
 from flux1.pipeline.loaded import Loaded
 from flux1.training.distributed import ALONE
+from flux1.training.finetune.base_networks import BaseNetworks
 from flux1.training.finetune.cache import Cache, RememberedText
 from flux1.training.finetune.captioned import CaptionedObjective
 from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.encoded import EncodedPictures
-from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
 from flux1.training.finetune.settings import FinetuneSettings, Pictures
@@ -58,7 +58,10 @@ def objective_of(
 ) -> tuple[CaptionedObjective, FinetuneSettings]:
     source = locate(model)
     settings = choose_settings(source.variant, torch.float32, **given)
-    parts, cache = Parts(source, settings, device), Cache(folder / "cache", source.model_hash)
+    parts, cache = (
+        BaseNetworks(source, settings, device),
+        Cache(folder / "cache", source.model_hash),
+    )
     ZORB["write"](folder / "pictures")
     console = Console(quiet=True)
     encoded = Preparation(Pictures(folder / "pictures"), parts, cache, Remarks(), console).encoded(

@@ -19,7 +19,7 @@ from flux1.export.parity import levels_apart
 from flux1.model.tiles import enlarged
 from flux1.pipeline.upscale import upscale
 from flux1.runtime.folder import read_folder
-from flux1.runtime.sessions import CPU, Network
+from flux1.runtime.sessions import CPU, OnnxNetwork
 from flux1.weights.sources import locate
 from flux1.weights.upscaler import CONFIG
 from measure.machine import Threads, about, use_threads
@@ -37,7 +37,7 @@ def main(
     picture = Image.fromarray(patches).resize((side, side), Image.Resampling.BICUBIC)
     with tempfile.TemporaryDirectory() as place:
         plan_export(locate("tiny"), Path(place)).write()
-        graph = Network(Path(place), read_folder(Path(place)), "upscaler", CPU)
+        graph = OnnxNetwork(Path(place), read_folder(Path(place)), "upscaler", CPU)
 
     def by_onnx(scale: int) -> Image.Image:
         levels = enlarged(np.asarray(picture), scale, lambda x: graph(pixels=x)[0], CONFIG)

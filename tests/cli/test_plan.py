@@ -16,7 +16,7 @@ def test_a_model_that_is_not_here_is_planned_by_its_published_size():
     report = json.loads(flux1(*asked, "--tflops", 60, "--json").stdout)
     assert (report["model"], report["files"]) == ("flux-dev", False)
     assert (report["width"], report["ram"], report["vram"]) == (1024, 32 * 10**9, 12 * 10**9)
-    ways = report["ways"]
+    ways = report["placements"]
     assert {placement["device"] for placement in ways} == {"cpu", "cuda"}
     lacking = [bool(placement["lacks"]) for placement in ways]
     assert lacking == sorted(lacking)
@@ -46,7 +46,7 @@ def test_a_model_that_is_here_is_timed_on_its_files(tmp_path):
     )
     assert report["files"]
     assert report["vram"] is None
-    first = report["ways"][0]
+    first = report["placements"][0]
     assert first["lacks"] == ""
     assert 0 < first["step_s"] < first["total_s"]
     assert all(speed["flops"] > 0 and speed["disk"] > 0 for speed in report["rates"])
@@ -103,7 +103,7 @@ def test_training_is_planned_beside_what_it_then_takes(tmp_path):
     """On the CPU: the peak of a real run as the system saw it."""
     report = json.loads(flux1("plan", "train", "--vram", "none", "--json").stdout)
     assert (report["model"], report["processes"], report["vram"]) == ("flux-mini", 1, None)
-    placement = report["ways"][0]
+    placement = report["placements"][0]
     assert (
         placement["lacks"],
         placement["gradient_checkpointing"],
@@ -121,7 +121,7 @@ def test_training_a_model_that_is_not_here_is_planned_too():
     report = json.loads(flux1(*asked, "--batch-size", 1, "--resolution", 512, "--json").stdout)
     fitting = [
         placement
-        for placement in report["ways"]
+        for placement in report["placements"]
         if placement["device"] == "cuda" and not placement["lacks"]
     ]
     assert all(placement["vram"] <= 24 * 10**9 for placement in fitting)

@@ -3,7 +3,7 @@
 import pytest
 
 from flux1.engine.desk import STALE_S, Desk, Tally
-from flux1.engine.scheduler import Picture, Scheduler
+from flux1.engine.scheduler import Scheduler, Turn
 from flux1.errors import CancelledError, DeadlineError, EngineError, OverloadedError
 from flux1.events import Failed, Queued, Started
 from flux1.request import Order, make_request
@@ -31,7 +31,7 @@ def take(desk, order_id, *, images=1, evaluations=10, owner="ann", deadline=None
     """The order's events, as they come out of the desk when `told` is called."""
     request = make_request(TINY, "a fox", num_images=images, steps=evaluations)
     pictures = [
-        Picture(order_id, image, owner, "tiny", 48, evaluations, deadline=deadline)
+        Turn(order_id, image, owner, "tiny", 48, evaluations, deadline=deadline)
         for image in range(images)
     ]
     events = []

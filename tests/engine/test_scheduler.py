@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flux1.engine.scheduler import Moment, Picture, Scheduler
+from flux1.engine.scheduler import Moment, Scheduler, Turn
 
 NOW = Moment()
 
@@ -18,17 +18,17 @@ class Desk:
         self.scheduler = Scheduler(tokens_per_call, max_running)
         self.made = 0
 
-    def add(self, owner="ann", tokens=50, evaluations=10, **fields) -> Picture:
+    def add(self, owner="ann", tokens=50, evaluations=10, **fields) -> Turn:
         self.made += 1
         fields = {"order": f"order-{self.made}", "arrival": float(self.made), "image": 0} | fields
-        picture = Picture(
+        picture = Turn(
             owner=owner, model=fields.pop("model", "tiny"), row_tokens=tokens,
             evaluations=evaluations, **fields,
         )  # fmt: skip
         self.scheduler.add(picture)
         return picture
 
-    def round(self, moment=NOW) -> list[Picture]:
+    def round(self, moment=NOW) -> list[Turn]:
         for picture in self.scheduler.admit(moment):
             self.scheduler.ready(picture)
         chosen = self.scheduler.round(moment)
@@ -212,11 +212,11 @@ def test_a_forecast_is_what_happens():
     desk.add("ann", evaluations=10)
     desk.add("ann", evaluations=10)
     desk.add("bob", evaluations=4)
-    new = Picture("new", 0, "bob", "tiny", 50, evaluations=8, arrival=9.0)
+    new = Turn("new", 0, "bob", "tiny", 50, evaluations=8, arrival=9.0)
     forecast = desk.scheduler.forecast([new], costs)
     assert (forecast.begin_s, forecast.end_s) == (4 + 4, 12 + 12)
     assert forecast.ahead == 2  # bob's own and ann's first
-    alone = Picture("new", 0, "cyd", "tiny", 50, evaluations=100, arrival=9.0)
+    alone = Turn("new", 0, "cyd", "tiny", 50, evaluations=100, arrival=9.0)
     forecast = desk.scheduler.forecast([alone], costs)
     assert (forecast.ahead, forecast.begin_s, forecast.end_s) == (0, 0.0, 124.0)
     assert desk.scheduler.seconds(costs) == 24.0
@@ -226,7 +226,7 @@ def test_a_heavier_owner_is_promised_an_earlier_end():
     desk = Desk(tokens_per_call=50)
     costs = Moment(0.0, {"tiny": 1 / 50})
     desk.add("ann", evaluations=1000)
-    new = Picture("new", 0, "bob", "tiny", 50, evaluations=10, weight=5.0)
+    new = Turn("new", 0, "bob", "tiny", 50, evaluations=10, weight=5.0)
     assert desk.scheduler.forecast([new], costs).end_s == pytest.approx(10 + 2)
 
 

@@ -8,9 +8,9 @@ import torch
 from allocated import peak
 from flux1.training.checkpoint import save_checkpoint
 from flux1.training.ema import Ema
+from flux1.training.finetune.base_networks import layers_of
 from flux1.training.finetune.choose import choose_settings
 from flux1.training.finetune.footprint import checkpoint_bytes, picture_encode_bytes, training_bytes
-from flux1.training.finetune.parts import layers_of
 from flux1.training.lora import LoraNetwork
 from flux1.training.transformer import Batch, predict, recompute_blocks
 from flux1.variants import FLUX_DEV, TINY

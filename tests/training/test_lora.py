@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from flux1.errors import DataError, OutputError
 from flux1.model.lora import Lora, active_adapters
-from flux1.training.finetune.parts import layers_of
+from flux1.training.finetune.base_networks import layers_of
 from flux1.training.finetune.stored import let_gradients_through
 from flux1.training.lora import LoraNetwork
 from flux1.training.transformer import predict
@@ -204,12 +204,12 @@ def test_a_network_without_guidance_is_trained_too(tmp_path):
 
 
 def test_a_rank_above_a_layers_width_is_one_line_with_the_nearest():
+    from flux1.training.finetune.base_networks import BaseNetworks
     from flux1.training.finetune.choose import choose_settings
-    from flux1.training.finetune.parts import Parts
     from flux1.weights.sources import locate
 
     network = random_transformer(CONFIG, 1)
     settings = choose_settings(TINY, torch.float32, rank=200)
-    parts = Parts(locate("tiny"), settings, torch.device("cpu"))
+    parts = BaseNetworks(locate("tiny"), settings, torch.device("cpu"))
     with pytest.raises(DataError, match=r"^rank: 200 is above the width of .*; nearest: 64$"):
         parts.lora(network)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flux1.model.stored import StoredLinear
-from flux1.training.finetune.parts import layers_of
+from flux1.training.finetune.base_networks import layers_of
 from flux1.training.finetune.stored import let_gradients_through
 from flux1.training.lora import LoraNetwork
 from flux1.training.transformer import predict, recompute_blocks

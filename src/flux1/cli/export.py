@@ -60,7 +60,7 @@ def export_onnx(
         exported = plan.write(advance)
     size = sum(exported.files.values())
     if as_json:
-        told = {
+        report = {
             "folder": str(out),
             "model": exported.variant.id,
             "model_hash": exported.model_hash,
@@ -70,6 +70,6 @@ def export_onnx(
             "files": exported.files,
             "bytes": size,
         }
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(report))
     elif not quiet:
         say(f"{out}  {' + '.join(exported.components)}, {size_shown(size)} in {dtype}")

@@ -195,8 +195,8 @@ def _tell(targets: Sequence[Target], output: Path, peak: Mapping[str, int]) -> N
     if peak:
         from flux1.pipeline.memory import bytes_text
 
-        told = ", ".join(f"{bytes_text(most)} of {what}" for what, most in peak.items())
-        say(f"at most {told}")
+        shown = ", ".join(f"{bytes_text(most)} of {what}" for what, most in peak.items())
+        say(f"at most {shown}")
 
 
 def _notes(pipeline: Pipeline, requests: Sequence[ImageRequest]) -> list[str]:
@@ -208,5 +208,5 @@ def _tell_more(notes: Sequence[str], dropped: str) -> None:
     for note in notes:
         say(note)
     if dropped:
-        told = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
-        say(f"not read, beyond the encoder's length: {told!r}")
+        shown = dropped if len(dropped) <= 100 else f"{dropped[:100]}..."
+        say(f"not read, beyond the encoder's length: {shown!r}")

@@ -101,5 +101,5 @@ def revoke(
 
 def _facts(key: "Key") -> dict[str, object]:
     times = ("created", "expires", "revoked", "last_used")
-    told = {k: v and v.isoformat() for k, v in vars(key).items() if k in times}
-    return vars(key) | told | {"scopes": sorted(key.scopes), "limits": vars(key.limits)}
+    times_text = {k: v and v.isoformat() for k, v in vars(key).items() if k in times}
+    return vars(key) | times_text | {"scopes": sorted(key.scopes), "limits": vars(key.limits)}

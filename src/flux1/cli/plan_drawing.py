@@ -94,14 +94,14 @@ def _show(
 
 def _speeds_text(speeds: "Measured") -> str:
     """What was measured, in words."""
-    told = [
+    phrases = [
         f"{device} {quantize or ''}".rstrip() + f" {speed.flops / 1e9:,.0f} GFLOP/s"
         for (device, quantize), speed in speeds.items()
         if speed.flops is not None
     ]
     disks = [speed.disk for speed in speeds.values() if speed.disk is not None]
-    told.append(f"disk {max(disks) / 1e9:.2g} GB/s" if disks else "disk not known")
-    return ", ".join(told)
+    phrases.append(f"disk {max(disks) / 1e9:.2g} GB/s" if disks else "disk not known")
+    return ", ".join(phrases)
 
 
 def _report(
@@ -124,7 +124,7 @@ def _report(
             {"device": device, "quantize": quantize, **asdict(speed)}
             for (device, quantize), speed in speeds.items()
         ],
-        "ways": [
+        "placements": [
             {
                 **{k: v for k, v in asdict(one.placement).items() if k != "dtype"},
                 "dtype": str(one.placement.dtype).removeprefix("torch."),

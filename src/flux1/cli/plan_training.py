@@ -160,7 +160,7 @@ def _report(
         "checkpoint": estimates[0].checkpoint,
         "checkpoints": checkpoints_kept(settings),
         "cached": {"picture": picture, "caption": caption},
-        "ways": [
+        "placements": [
             {
                 "device": one.placement.device,
                 "gradient_checkpointing": one.placement.recompute,

@@ -26,11 +26,11 @@ def check_quotes(words: Sequence[str]) -> None:
     """RequestError where two prompts of a single word stand side by side: `a red fox` without
     quotes would be drawn as three pictures."""
     if any(one and two and not _spaced(one) and not _spaced(two) for one, two in pairwise(words)):
-        told = " ".join(words)
+        sentence = " ".join(words)
         raise RequestError(
             "prompt",
             f"{len(words)} prompts, of single words: are quotes missing? One prompt is "
-            f'"{told}"; prompts of one word are taken a line each from --prompts FILE',
+            f'"{sentence}"; prompts of one word are taken a line each from --prompts FILE',
         )
 
 

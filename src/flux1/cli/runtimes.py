@@ -57,8 +57,8 @@ def find_model(
     errors of finding a model."""
     if runtime not in RUNTIMES:
         known = ", ".join(RUNTIMES)
-        told = f"{runtime!r} is none of {known}{nearest(runtime, RUNTIMES)}"
-        raise RequestError("runtime", told)
+        reason = f"{runtime!r} is none of {known}{nearest(runtime, RUNTIMES)}"
+        raise RequestError("runtime", reason)
     if runtime == "torch":
         if provider is not None:
             raise RequestError("provider", f"{provider!r} is ONNX Runtime's; add --runtime onnx")

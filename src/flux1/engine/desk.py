@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from flux1.engine.scheduler import Moment, Picture, Scheduler
+from flux1.engine.scheduler import Moment, Scheduler, Turn
 from flux1.errors import (
     CancelledError,
     DeadlineError,
@@ -40,7 +40,7 @@ class Drawing:
 
     order: Order
     image: int
-    turn: Picture
+    turn: Turn
     left: int
     job: "Job | None" = None
 
@@ -100,7 +100,7 @@ class Desk:
         self._changed = Condition()
         self._closing = self._over = False
 
-    def take(self, order: Order, turns: Sequence[Picture], listener: Listener) -> None:
+    def take(self, order: Order, turns: Sequence[Turn], listener: Listener) -> None:
         """Let an order's pictures wait. Raises OverloadedError, DeadlineError, or RequestError for
         an id that is here already."""
         with self._changed:
@@ -234,7 +234,7 @@ class Desk:
     def _moment(self) -> Moment:
         return Moment(self._clock(), self.tally.costs)
 
-    def _drawing(self, turn: Picture) -> Drawing:
+    def _drawing(self, turn: Turn) -> Drawing:
         return self._tickets[turn.order].open[turn.image]
 
     def _admit(self, moment: Moment) -> None:
@@ -246,7 +246,7 @@ class Desk:
             ticket.started = True
             self.outbox.put((ticket.listener, Started()))
 
-    def _admissible(self, order: Order, turns: Sequence[Picture], moment: Moment) -> Queued:
+    def _admissible(self, order: Order, turns: Sequence[Turn], moment: Moment) -> Queued:
         """Where the order would stand; raises if it cannot be done in time."""
         if self._closing:
             raise OverloadedError("the service is stopping; try again soon", 5.0)

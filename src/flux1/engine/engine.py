@@ -10,7 +10,7 @@ import torch
 
 from flux1.engine.budgets import Budgets
 from flux1.engine.desk import Desk, Listener
-from flux1.engine.scheduler import Picture, Scheduler
+from flux1.engine.scheduler import Scheduler, Turn
 from flux1.engine.worker import Worker
 from flux1.errors import RequestError, UnknownModelError, nearest
 from flux1.events import EngineStatus, Queued
@@ -110,7 +110,7 @@ class Engine:
         self._desk.close(patience_s)
         self._worker.join()
 
-    def _turns(self, order: Order) -> list[Picture]:
+    def _turns(self, order: Order) -> list[Turn]:
         """The cost of each picture of an order."""
         request = order.request
         if request.model not in self._pipelines:
@@ -122,7 +122,7 @@ class Engine:
         variant = self._pipelines[request.model].variant
         tokens = variant.tokens(request)
         return [
-            Picture(
+            Turn(
                 order=order.id,
                 image=image,
                 owner=order.owner,

@@ -31,7 +31,7 @@ NEAR = 4  # a deadline is near when less than this many times the work left rema
 
 
 @dataclass(eq=False)
-class Picture:
+class Turn:
     """One picture of an order: what one evaluation of it costs, and how many are left.
 
     A call takes `rows` rows of `row_tokens` tokens (image and text). `deadline` and `arrival` are
@@ -73,9 +73,9 @@ class Moment:
     now: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict)
 
-    def seconds(self, pictures: Iterable[Picture]) -> float:
+    def seconds(self, turns: Iterable[Turn]) -> float:
         """How long the work left takes if nothing else is done."""
-        return sum(p.work * self.costs.get(p.model, 0.0) for p in pictures)
+        return sum(p.work * self.costs.get(p.model, 0.0) for p in turns)
 
 
 @dataclass(frozen=True)
@@ -96,42 +96,42 @@ class Scheduler:
     """
 
     def __init__(self, tokens_per_call: int, max_running: int) -> None:
-        self.waiting: list[Picture] = []
-        self.running: list[Picture] = []
+        self.waiting: list[Turn] = []
+        self.running: list[Turn] = []
         self._tokens_per_call, self._max_running = tokens_per_call, max_running
         self._accounts: dict[str, float] = {}
-        self._last_round: dict[Picture, int] = {}  # of those ready
+        self._last_round: dict[Turn, int] = {}  # of those ready
         self._rounds = self._admissions = 0
         self._kept: float = 0  # tokens for who sat out the longest
 
-    def add(self, picture: Picture) -> None:
+    def add(self, turn: Turn) -> None:
         """Let a picture wait."""
-        self._accounts[picture.owner] = self._entry(picture.owner)
-        self.waiting.append(picture)
+        self._accounts[turn.owner] = self._entry(turn.owner)
+        self.waiting.append(turn)
 
-    def remove(self, picture: Picture) -> None:
+    def remove(self, turn: Turn) -> None:
         """Forget a picture: done, failed or not wanted any more. Unknown ones are no error."""
         for group in (self.waiting, self.running):
-            if picture in group:
-                group.remove(picture)
-        self._last_round.pop(picture, None)
-        if not self._pictures():
+            if turn in group:
+                group.remove(turn)
+        self._last_round.pop(turn, None)
+        if not self._turns():
             self._accounts.clear()
 
-    def expired(self, moment: Moment) -> list[Picture]:
+    def expired(self, moment: Moment) -> list[Turn]:
         """Pictures that cannot be ready in time, even if nothing else were drawn."""
         return [
             p
-            for p in self._pictures()
+            for p in self._turns()
             if p.deadline is not None and moment.now + moment.seconds([p]) >= p.deadline
         ]
 
-    def admit(self, moment: Moment) -> list[Picture]:
+    def admit(self, moment: Moment) -> list[Turn]:
         """Fill the free places in flight; each owner counts as charged for what it has there."""
         accounts = dict(self._accounts)
         for p in self.running:
             accounts[p.owner] += p.tokens / p.weight
-        admitted: list[Picture] = []
+        admitted: list[Turn] = []
         while candidates := self._admissible():
             self._admissions += 1
             if self._admissions % OLDEST_EVERY:
@@ -144,12 +144,12 @@ class Scheduler:
             admitted.append(chosen)
         return admitted
 
-    def ready(self, picture: Picture) -> None:
+    def ready(self, turn: Turn) -> None:
         """An admitted picture may take part in rounds from now on."""
-        if picture in self.running:
-            self._last_round[picture] = self._rounds
+        if turn in self.running:
+            self._last_round[turn] = self._rounds
 
-    def round(self, moment: Moment) -> list[Picture]:
+    def round(self, moment: Moment) -> list[Turn]:
         """The pictures of the next call, each charged one evaluation; [] if none is ready."""
         able = list(self._last_round)
         if not able:
@@ -163,7 +163,7 @@ class Scheduler:
         self._rounds += 1
         size, room = (chosen.model, chosen.row_tokens), self._tokens_per_call
         able = [p for p in able if (p.model, p.row_tokens) == size]
-        together: list[Picture] = []
+        together: list[Turn] = []
         while True:
             together.append(chosen)
             self._accounts[chosen.owner] += chosen.tokens / chosen.weight
@@ -179,23 +179,23 @@ class Scheduler:
         self._level(together)
         return together
 
-    def forecast(self, pictures: Sequence[Picture], moment: Moment) -> Forecast:
+    def forecast(self, turns: Sequence[Turn], moment: Moment) -> Forecast:
         """When pictures of one order, here already or not, get their turn if nobody else comes.
 
         Everybody's work is taken to flow in the ratio of the weights, as a fluid.
         """
-        owner, rank = pictures[0].owner, _rank(pictures[0], moment)
-        queues: dict[str, list[Picture]] = defaultdict(list)
-        for p in self._pictures():
-            if p not in pictures:
+        owner, rank = turns[0].owner, _rank(turns[0], moment)
+        queues: dict[str, list[Turn]] = defaultdict(list)
+        for p in self._turns():
+            if p not in turns:
                 queues[p.owner].append(p)
         own = [p for p in queues.pop(owner, []) if _rank(p, moment) < rank]
         begin = self._entry(owner) + sum(p.share for p in own)
-        end = begin + sum(p.share for p in pictures)
+        end = begin + sum(p.share for p in turns)
 
         waiting = set(self.waiting)
         ahead = len(waiting.intersection(own))
-        begin_s, end_s = moment.seconds(own), moment.seconds([*own, *pictures])
+        begin_s, end_s = moment.seconds(own), moment.seconds([*own, *turns])
         for other, queue in queues.items():
             account, seconds = self._accounts[other], moment.seconds(queue)
             whole = sum(p.share for p in queue) or 1.0  # none left: in its last call
@@ -208,23 +208,23 @@ class Scheduler:
 
     def until_deadline(self, moment: Moment) -> float:
         """Seconds to the next deadline, at most an hour."""
-        deadlines = [p.deadline - moment.now for p in self._pictures() if p.deadline is not None]
+        deadlines = [p.deadline - moment.now for p in self._turns() if p.deadline is not None]
         return max(0.0, min([3600.0, *deadlines]))
 
     def seconds(self, moment: Moment) -> float:
         """Until all that is here is done."""
-        return moment.seconds(self._pictures())
+        return moment.seconds(self._turns())
 
-    def _pictures(self) -> list[Picture]:
+    def _turns(self) -> list[Turn]:
         return self.waiting + self.running
 
     def _entry(self, owner: str) -> float:
         """The account of an owner who is here, or the one it would come in with: what it was
         served ahead of the others still counts, what it left unused does not."""
-        lowest = min((self._accounts[p.owner] for p in self._pictures()), default=0.0)
+        lowest = min((self._accounts[p.owner] for p in self._turns()), default=0.0)
         return max(lowest, self._accounts.get(owner, 0.0))
 
-    def _admissible(self) -> list[Picture]:
+    def _admissible(self) -> list[Turn]:
         free = self._max_running - len(self.running)
         if free <= 0:
             return []
@@ -233,11 +233,11 @@ class Scheduler:
         in_flight = {p.owner for p in self.running}
         return [p for p in self.waiting if p.owner not in in_flight]
 
-    def _level(self, served: Sequence[Picture]) -> None:
+    def _level(self, served: Sequence[Turn]) -> None:
         """An owner that got all it asked for has no claim to more later: its account rises to the
         lowest of those who still wait (to the highest of all, if nobody does)."""
         part = set(served)
-        kept_waiting = {p.owner for p in self._pictures() if p not in part}
+        kept_waiting = {p.owner for p in self._turns() if p not in part}
         present = kept_waiting | {p.owner for p in served}
         lowest = min(
             (self._accounts[owner] for owner in kept_waiting),
@@ -247,15 +247,15 @@ class Scheduler:
             self._accounts[owner] = max(self._accounts[owner], lowest)
 
 
-def _rank(picture: Picture, moment: Moment) -> tuple[float, ...]:
+def _rank(turn: Turn, moment: Moment) -> tuple[float, ...]:
     """The place of a picture among its owner's; lower goes first."""
-    deadline = math.inf if picture.deadline is None else picture.deadline
-    near = deadline - moment.now < NEAR * moment.seconds([picture])
+    deadline = math.inf if turn.deadline is None else turn.deadline
+    near = deadline - moment.now < NEAR * moment.seconds([turn])
     return (
-        -picture.priority,
+        -turn.priority,
         deadline if near else math.inf,
-        picture.work,
+        turn.work,
         deadline,
-        picture.arrival,
-        picture.image,
+        turn.arrival,
+        turn.image,
     )

@@ -123,7 +123,7 @@ class Worker:
                 self._start(drawing)
             while drawings := self._desk.next_round(wait=False):
                 self._advance(drawings)
-                if self._pipeline(drawings[0]).networks.together:
+                if self._pipeline(drawings[0]).networks.all_resident:
                     self._show_all()
             self._show_all()
 

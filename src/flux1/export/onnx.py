@@ -120,7 +120,7 @@ class Export:
 
     def _metadata(self, component: Component) -> dict[str, str]:
         licence = component.licence
-        told = {
+        facts = {
             "component": component.name,
             "variant": self.source.variant.id,
             "model_hash": self.source.model_hash,
@@ -130,7 +130,7 @@ class Export:
             "licence_url": licence.url,
             "licence_duties": licence.duties,
         }
-        return {f"flux1.{key}": value for key, value in told.items() if value}
+        return {f"flux1.{key}": value for key, value in facts.items() if value}
 
 
 def plan_export(
@@ -146,8 +146,8 @@ def plan_export(
         raise RequestError("dtype", f"{dtype!r} is none of {known}{nearest(dtype, DTYPES)}")
     if not FIRST_OPSET <= opset <= LAST_OPSET:
         near = min(max(opset, FIRST_OPSET), LAST_OPSET)
-        told = f"{opset} is not from {FIRST_OPSET} to {LAST_OPSET}; nearest: {near}"
-        raise RequestError("opset", told)
+        facts = f"{opset} is not from {FIRST_OPSET} to {LAST_OPSET}; nearest: {near}"
+        raise RequestError("opset", facts)
     if place.is_file() or (not force and place.is_dir() and any(place.iterdir())):
         raise OutputError(f"{place}: is there already; --overwrite writes over it")
     try:

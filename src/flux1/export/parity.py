@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flux1.runtime.folder import read_folder
 from flux1.runtime.patches import image_ids
-from flux1.runtime.sessions import Network, choose_provider
+from flux1.runtime.sessions import OnnxNetwork, choose_provider
 from flux1.variants import Variant
 from flux1.weights.load import Model
 from flux1.weights.upscaler import load_upscaler
@@ -46,7 +46,7 @@ def compare(model: Model, folder: Path, provider: str = "cpu") -> list[Differenc
     exported, rng = read_folder(folder), np.random.default_rng(0)
     differences = []
     for name in exported.components:
-        network = Network(folder, exported, name, choose_provider(provider))
+        network = OnnxNetwork(folder, exported, name, choose_provider(provider))
         for inputs, answer in CASES[name](model, exported.variant, rng):
             wanted = answer({key: torch.from_numpy(value) for key, value in inputs.items()})
             pairs = zip(network(**inputs), (tensor.numpy() for tensor in wanted), strict=True)
@@ -65,19 +65,19 @@ def levels_apart(first: Image.Image, second: Image.Image) -> np.ndarray:
 def _transformer(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
     network, config = model.transformer, variant.transformer
 
-    def velocity(told: Tensors) -> list[Tensor]:
-        rows = len(told["timestep"])
-        ids = (told[name].long().expand(rows, -1, -1) for name in ("img_ids", "txt_ids"))
+    def velocity(inputs: Tensors) -> list[Tensor]:
+        rows = len(inputs["timestep"])
+        ids = (inputs[name].long().expand(rows, -1, -1) for name in ("img_ids", "txt_ids"))
         img_ids, txt_ids = ids
         return [
             network(
-                told["hidden_states"],
+                inputs["hidden_states"],
                 img_ids,
-                told["encoder_hidden_states"],
+                inputs["encoder_hidden_states"],
                 txt_ids,
-                told["timestep"],
-                told["pooled_projections"],
-                told.get("guidance"),
+                inputs["timestep"],
+                inputs["pooled_projections"],
+                inputs.get("guidance"),
             )
         ]
 
@@ -98,14 +98,14 @@ def _transformer(model: Model, variant: Variant, rng: np.random.Generator) -> Ca
 def _decoder(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
     for rows, height, width in LATENTS:
         latent = _normal(rng, rows, variant.autoencoder.latent_channels, height, width)
-        yield {"latent": latent}, lambda told: [model.autoencoder.decoder(told["latent"])]
+        yield {"latent": latent}, lambda inputs: [model.autoencoder.decoder(inputs["latent"])]
 
 
 def _encoder(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
     side = variant.autoencoder.downscale
     for rows, height, width in LATENTS:
         images = rng.uniform(-1, 1, (rows, 3, side * height, side * width)).astype(np.float32)
-        yield {"images": images}, lambda told: [model.autoencoder.posterior(told["images"])[0]]
+        yield {"images": images}, lambda inputs: [model.autoencoder.posterior(inputs["images"])[0]]
 
 
 def _clip(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
@@ -116,7 +116,7 @@ def _clip(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
         ids = rng.integers(0, end, (rows, tokens))
         for row, length in enumerate(rng.integers(1, tokens, rows)):
             ids[row, length:] = end
-        yield {"input_ids": ids}, lambda told: [clip(told["input_ids"])]
+        yield {"input_ids": ids}, lambda inputs: [clip(inputs["input_ids"])]
 
 
 def _t5(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
@@ -124,15 +124,15 @@ def _t5(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
     assert variant.text.t5 is not None  # its graph is there
     for rows, tokens in (*TEXTS, (1, 300)):  # so long that distances reach their last bucket
         ids = rng.integers(0, variant.text.t5.vocab_size, (rows, tokens))
-        yield {"input_ids": ids}, lambda told: [t5(told["input_ids"])]
+        yield {"input_ids": ids}, lambda inputs: [t5(inputs["input_ids"])]
 
 
 def _bert(model: Model, variant: Variant, rng: np.random.Generator) -> Cases:
     bert = model.text["bert"].network
     assert variant.text.bert is not None  # its graph is there
 
-    def features(told: Tensors) -> list[Tensor]:
-        found = bert(told["input_ids"], told["attention_mask"].bool())
+    def features(inputs: Tensors) -> list[Tensor]:
+        found = bert(inputs["input_ids"], inputs["attention_mask"].bool())
         return [found.states, found.pooled]
 
     for rows, tokens in TEXTS:
@@ -146,7 +146,7 @@ def _upscaler(model: Model, variant: Variant, rng: np.random.Generator) -> Cases
     network = load_upscaler()
     for rows, height, width in LATENTS:
         pixels = rng.uniform(0, 1, (rows, 3, height, width)).astype(np.float32)
-        yield {"pixels": pixels}, lambda told: [network(told["pixels"])]
+        yield {"pixels": pixels}, lambda inputs: [network(inputs["pixels"])]
 
 
 CASES: dict[str, Callable[[Model, Variant, np.random.Generator], Cases]] = {

@@ -70,7 +70,7 @@ def _made(graph: Graph, state: Mapping[str, Tensor]) -> Iterator[tuple[Initializ
 def _outside(form: Initializer, offset: int) -> TensorProto:
     """An initializer whose bytes lie in the data file."""
     place = {"location": DATA, "offset": offset, "length": form.size}
-    entries = [StringStringEntryProto(key=key, value=str(told)) for key, told in place.items()]
+    entries = [StringStringEntryProto(key=key, value=str(value)) for key, value in place.items()]
     return TensorProto(
         name=form.name,
         data_type=form.type,

@@ -89,6 +89,8 @@ class Transformer(nn.Module):
         is embedded is then a constant, and joins the bias of the time's embedding."""
         twin = Transformer(replace(self.config, guidance_embed=False)).eval()
         twin.to(self.img_in.weight).load_state_dict(self.state_dict(), strict=False)
-        told = torch.full((1,), scale, dtype=self.img_in.weight.dtype).to(self.img_in.weight.device)
-        twin.time_in.out_layer.bias.add_(self.guidance_in(sinusoid(told))[0])
+        guidance = torch.full((1,), scale, dtype=self.img_in.weight.dtype).to(
+            self.img_in.weight.device
+        )
+        twin.time_in.out_layer.bias.add_(self.guidance_in(sinusoid(guidance))[0])
         return twin

@@ -61,7 +61,7 @@ class Loaded:
         return False
 
     @property
-    def together(self) -> bool:
+    def all_resident(self) -> bool:
         """Whether all networks are in memory at once: always."""
         return True
 

@@ -157,10 +157,10 @@ class FluxPipeline:
             there = (device.type, device.index or 0) == (self.device.type, self.device.index or 0)
         if there:
             return self
-        told = str(place).removeprefix("torch.")
+        value = str(place).removeprefix("torch.")
         raise Flux1Error(
             f"to: networks are placed when they are loaded; "
-            f"FluxPipeline.from_pretrained(..., {option}={told!r})"
+            f"FluxPipeline.from_pretrained(..., {option}={value!r})"
         )
 
     @overload
@@ -208,12 +208,12 @@ class FluxPipeline:
         requests = [make_request(self.variant, one, **asked) for one in prompts]
         with drawing(sum(one.steps * one.num_images for one in requests), progress) as tick:
 
-            def told(step: Step) -> None:
+            def on_step(step: Step) -> None:
                 tick()
                 if callback is not None:
                     callback(step)
 
-            drawn = self.draw_together(requests, told)
+            drawn = self.draw_together(requests, on_step)
         return drawn[0] if isinstance(prompt, str) else drawn
 
     def load_lora(self, path: str | Path, name: str | None = None) -> LoadedLora:

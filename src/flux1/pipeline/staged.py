@@ -122,7 +122,7 @@ class Staged:
         return True
 
     @property
-    def together(self) -> bool:
+    def all_resident(self) -> bool:
         """Whether all networks are in memory at once, as they were prepared last."""
         return self._placement.offload == "none"
 

@@ -51,10 +51,10 @@ def find_folder(model: str | Path, models: Path | None = None) -> Path:
     places = [Path(name), *([models / name, models / f"{name}-onnx"] if models else [])]
     for place in filter(is_folder, places):
         return place
-    told = name if Path(name).name == name else "MODEL"
+    example = name if Path(name).name == name else "MODEL"
     raise UnknownModelError(
         f"model: {name!r} is no folder of ONNX graphs; "
-        f"make one: flux1 export onnx --model {told} --out {Path(name).name}-onnx"
+        f"make one: flux1 export onnx --model {example} --out {Path(name).name}-onnx"
     )
 
 
@@ -62,8 +62,8 @@ def read_folder(folder: Path) -> Exported:
     """Its index, and whether all files are there. MissingWeightsError or WeightsError, one line."""
     file = folder / INDEX
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))[KEY]
-        exported = TypeAdapter(Exported).validate_json(json.dumps(told), strict=True)
+        found = json.loads(file.read_text(encoding="utf-8"))[KEY]
+        exported = TypeAdapter(Exported).validate_json(json.dumps(found), strict=True)
     except FileNotFoundError:
         raise MissingWeightsError(f"missing {file}") from None
     except (KeyError, TypeError):

@@ -26,7 +26,7 @@ from flux1.request import ImageRequest, Origin
 from flux1.runtime.folder import Exported, read_folder
 from flux1.runtime.noise import initial_noise
 from flux1.runtime.patches import image_ids, pack, unpack
-from flux1.runtime.sessions import SUFFIX, Network, choose_provider
+from flux1.runtime.sessions import SUFFIX, OnnxNetwork, choose_provider
 from flux1.runtime.text import (
     Conditioning,
     FluxTextEncoder,
@@ -51,8 +51,8 @@ class OnnxPipeline:
         self,
         exported: Exported,
         text: TextEncoder,
-        transformer: Network,
-        decoder: Network,
+        transformer: OnnxNetwork,
+        decoder: OnnxNetwork,
         provider: str,
         folder: Path,
     ) -> None:
@@ -69,7 +69,7 @@ class OnnxPipeline:
         exported, chosen = read_folder(folder), choose_provider(provider)
         names = [name for name in exported.components if name not in OPENED_LATER]
         with ThreadPoolExecutor() as pool:  # the runtime prepares a graph without Python's lock
-            opened = pool.map(lambda name: Network(folder, exported, name, chosen), names)
+            opened = pool.map(lambda name: OnnxNetwork(folder, exported, name, chosen), names)
             networks = dict(zip(names, opened, strict=True))
         transformer, decoder = networks.pop("transformer"), networks.pop("vae")
         text = _text_encoder(folder, exported, networks)
@@ -209,12 +209,12 @@ class OnnxPipeline:
                     yield Finished(first + k, seed, self.finish(x[k], request))
 
     @cached_property
-    def _upscaler(self) -> Network:
+    def _upscaler(self) -> OnnxNetwork:
         if "upscaler" not in self.exported.components:
             raise MissingWeightsError(
                 f"{self.folder}: was exported without an upscaler; export the model again"
             )
-        return Network(self.folder, self.exported, "upscaler", self.provider)
+        return OnnxNetwork(self.folder, self.exported, "upscaler", self.provider)
 
     def _conditions(self, request: ImageRequest) -> list[Conditioning]:
         """The prompt's, and under classifier-free guidance the negative prompt's."""
@@ -232,7 +232,9 @@ def check_request(request: ImageRequest) -> None:
         raise RequestError("like", f"{request.like!r} is matched by --runtime torch only")
 
 
-def _text_encoder(folder: Path, exported: Exported, networks: dict[str, Network]) -> TextEncoder:
+def _text_encoder(
+    folder: Path, exported: Exported, networks: dict[str, OnnxNetwork]
+) -> TextEncoder:
     text, files = exported.variant.text, exported.tokenizers
     if text.clip is not None:
         clip_words = Words(folder / files["clip"], text.clip.max_length)

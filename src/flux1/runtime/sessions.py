@@ -35,7 +35,7 @@ def choose_provider(wanted: str) -> str:
     return here[asked]
 
 
-class Network:
+class OnnxNetwork:
     """One graph, ready to run."""
 
     def __init__(self, folder: Path, exported: Exported, component: str, provider: str) -> None:
@@ -56,11 +56,11 @@ class Network:
             ) from failure
         if self._session.get_providers()[0] != provider:
             raise Flux1Error(f"provider: {provider} does not start on this machine")
-        told = self._session.get_modelmeta().custom_metadata_map
+        metadata = self._session.get_modelmeta().custom_metadata_map
         for key, wanted in (("model_hash", exported.model_hash), ("component", component)):
-            if told.get(f"flux1.{key}") != wanted:
+            if metadata.get(f"flux1.{key}") != wanted:
                 raise WeightsError(
-                    f"{self.file}: its {key} is {told.get(f'flux1.{key}')}, not {wanted}: "
+                    f"{self.file}: its {key} is {metadata.get(f'flux1.{key}')}, not {wanted}: "
                     "a graph of another model"
                 )
         self.inputs = {one.name for one in self._session.get_inputs()}

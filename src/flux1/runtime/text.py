@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 
 from flux1.errors import WeightsError
-from flux1.runtime.sessions import Network
+from flux1.runtime.sessions import OnnxNetwork
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class Words:
 class FluxTextEncoder:
     """CLIP for the pooled vector, T5 for the sequence: both padded, neither masked."""
 
-    def __init__(self, clip: Network, t5: Network, clip_words: Words, t5_words: Words) -> None:
+    def __init__(
+        self, clip: OnnxNetwork, t5: OnnxNetwork, clip_words: Words, t5_words: Words
+    ) -> None:
         self._clip, self._t5 = clip, t5
         self._clip_words, self._t5_words = clip_words, t5_words
 
@@ -75,7 +77,7 @@ class FluxTextEncoder:
 class SentenceTextEncoder:
     """flux-mini's: one sentence encoder for both slots; the states of padding are zero."""
 
-    def __init__(self, bert: Network, words: Words, length: int) -> None:
+    def __init__(self, bert: OnnxNetwork, words: Words, length: int) -> None:
         self._bert, self._words, self._length = bert, words, length
 
     def __call__(self, prompt: str) -> Conditioning:

@@ -43,7 +43,7 @@ class Text(TypeDecorator[str]):
         return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """A point in time: aware, and UTC when it comes back. A naive datetime is refused."""
 
     impl = DateTime(timezone=True)
@@ -69,7 +69,7 @@ ACCOUNTS = Table(
     Column("administrator", Boolean, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("weight", Float, nullable=False),
-    Column("created", Moment, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
 )
 
 SESSIONS = Table(
@@ -77,8 +77,8 @@ SESSIONS = Table(
     METADATA,
     Column("token_hash", Text, primary_key=True),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False, index=True),
-    Column("created", Moment, nullable=False),
-    Column("expires", Moment, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False),
 )
 
 KEYS = Table(
@@ -95,10 +95,10 @@ KEYS = Table(
     Column("images_per_day", Integer),
     Column("megapixels_per_day", Float),
     Column("tolerance", Integer),
-    Column("created", Moment, nullable=False),
-    Column("expires", Moment),
-    Column("revoked", Moment),
-    Column("last_used", Moment),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime),
+    Column("revoked", UtcDateTime),
+    Column("last_used", UtcDateTime),
 )
 
 JOBS = Table(
@@ -127,9 +127,9 @@ JOBS = Table(
     Column("webhook_secret", Text),
     Column("images", Integer, nullable=False, server_default="0"),
     Column("pixels", BigInteger, nullable=False, server_default="0"),
-    Column("created", Moment, nullable=False),
-    Column("started", Moment),
-    Column("finished", Moment),
+    Column("created", UtcDateTime, nullable=False),
+    Column("started", UtcDateTime),
+    Column("finished", UtcDateTime),
     UniqueConstraint("account_id", "idempotency_key"),
     Index(None, "account_id", "created", "id"),
     Index(None, "created", "id"),
@@ -148,9 +148,9 @@ PICTURES = Table(
     Column("media_type", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
-    Column("created", Moment, nullable=False),
-    Column("expires", Moment, index=True),
-    Column("erased", Moment),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, index=True),
+    Column("erased", UtcDateTime),
     Index(None, "account_id", "created", "id"),
 )
 
@@ -161,7 +161,7 @@ USAGE = Table(
     Column("job_id", Text, ForeignKey("jobs.id"), primary_key=True),
     Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
     Column("key_id", Text, ForeignKey("keys.id")),
-    Column("finished", Moment, nullable=False),
+    Column("finished", UtcDateTime, nullable=False),
     Column("day", Date, nullable=False),
     Column("images", Integer, nullable=False),
     Column("pixels", BigInteger, nullable=False),
@@ -177,8 +177,8 @@ DELIVERIES = Table(
     Column("job_id", Text, ForeignKey("jobs.id"), nullable=False, index=True),
     Column("url", Text, nullable=False),
     Column("payload", Text, nullable=False),
-    Column("created", Moment, nullable=False),
-    Column("next_attempt", Moment, index=True),
+    Column("created", UtcDateTime, nullable=False),
+    Column("next_attempt", UtcDateTime, index=True),
 )
 
 ATTEMPTS = Table(
@@ -186,7 +186,7 @@ ATTEMPTS = Table(
     METADATA,
     Column("delivery_id", Text, ForeignKey("deliveries.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("time", Moment, nullable=False),
+    Column("time", UtcDateTime, nullable=False),
     Column("status_code", Integer),
     Column("error", Text),
 )

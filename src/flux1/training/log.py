@@ -45,8 +45,10 @@ class JsonLines:
             self._file = self._path.open("ab", buffering=0)
 
     def figures(self, step: int, row: Mapping[str, float]) -> None:
-        told = {name: float(f"{value:.7g}") for name, value in row.items() if math.isfinite(value)}
-        line = (json.dumps({"step": step, **told}) + "\n").encode()
+        finite = {
+            name: float(f"{value:.7g}") for name, value in row.items() if math.isfinite(value)
+        }
+        line = (json.dumps({"step": step, **finite}) + "\n").encode()
         with written(self._path):
             while line:
                 line = line[self._file.write(line) :]

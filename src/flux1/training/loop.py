@@ -173,7 +173,7 @@ def run(
     left_out: list[int] = []
     done, pace = start, Pace(settings.batch_size)
     with ExitStack() as open_until_the_end:
-        told = _opened(open_until_the_end, loggers, folder, start, about or {}, world)
+        opened = _opened(open_until_the_end, loggers, folder, start, about or {}, world)
         place = console if world.first else Console(quiet=True)
         bar = RunProgress(place, settings.steps, start, objective.unit)
         progress = open_until_the_end.enter_context(bar)
@@ -192,7 +192,7 @@ def run(
             last = done == settings.steps
             if done % settings.log_every == 0 or last:
                 row = _row(made, pace, objective.unit, _rate(optimizers))
-                for logger in told:
+                for logger in opened:
                     logger.figures(done, row)
                 progress.row(done, made.loss, pace.rate)
                 pace.restart()
@@ -210,13 +210,13 @@ def run(
                 if checked:
                     words = ", ".join(f"{n.replace('_', ' ')} {v:.4g}" for n, v in checked.items())
                     place.print(f"step {done}: {words}", markup=False, highlight=False)
-                    for logger in told:
+                    for logger in opened:
                         logger.figures(done, checked)
                 if preview is not None and world.first:
                     path = folder / f"preview-{done:06d}.png"
                     with written(path):
                         preview.save(path)
-                    for logger in told:
+                    for logger in opened:
                         logger.picture(done, preview)
             if stopping:
                 break

@@ -81,7 +81,7 @@ class Checkpoint:
         with naming(self.path):
             return replace(part, tensors=plain_tensors(part.tensors))
 
-    def told(self) -> dict[str, Any]:
+    def config_file(self) -> dict[str, Any]:
         """The contents of the config.json in a folder; empty where there is none."""
         file = self.path / "config.json"
         return read_json(file) if self.path.is_dir() and file.is_file() else {}

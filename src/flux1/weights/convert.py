@@ -26,8 +26,8 @@ from flux1.weights.files.gguf import ARCHITECTURE
 from flux1.weights.files.lazy import LastTensor, LazyTensors
 from flux1.weights.files.safetensors import expected_files, is_index, write_json
 from flux1.weights.files.write import (
-    Form,
     Pending,
+    TensorFormat,
     write_gguf,
     write_safetensors,
 )
@@ -146,7 +146,7 @@ def plan_conversion(
     if uses and "transformer" not in kinds:
         raise RequestError("lora", f"goes into a transformer, {source} is read for {kinds[0]} only")
     networks = [open_network(found[kind], kind, whole) for kind in kinds]
-    _check_untold(networks, chosen)
+    _check_invisible(networks, chosen)
     networks, read = _adapted(networks, uses)
     several = len(kinds) > 1
     copied: tuple[Path, ...] = ()
@@ -248,10 +248,10 @@ def _check_place(source: str, place: Path, layout: Layout, force: bool) -> None:
         raise OutputError(f"{place}: is there already; --overwrite writes over it")
 
 
-def _check_untold(networks: Sequence[OpenedNetwork], layout: Layout) -> None:
+def _check_invisible(networks: Sequence[OpenedNetwork], layout: Layout) -> None:
     """RequestError for what only a config.json tells, where the layout has none."""
     for network in networks if layout != "diffusers" else ():
-        for name in network.untold:
+        for name in network.invisible:
             raise RequestError(
                 "to",
                 f"{layout} files have no config.json, which tells that {network.row.id}'s {name} "
@@ -343,7 +343,7 @@ def _folder(
     narrow = encoding is not None and encoding.name == "nf4" and network.row.large
     config = {
         key: value
-        for key, value in (network.told or _config(network)).items()
+        for key, value in (network.config_file or _config(network)).items()
         if key not in ("quantization_config", "torch_dtype", "dtype")
     }
     if narrow:
@@ -373,8 +373,10 @@ def _pending(
     if packed and encoding is not None:
         marker = {prefix + name: tensor for name, tensor in encoding.marker.items()}
         if marker:
-            told = {n: Form(WORDS[t.dtype], tuple(t.shape), 0) for n, t in marker.items()}
-            pending.append(Pending(told, partial(dict, marker)))
+            formats = {
+                n: TensorFormat(WORDS[t.dtype], tuple(t.shape), 0) for n, t in marker.items()
+            }
+            pending.append(Pending(formats, partial(dict, marker)))
     return pending
 
 
@@ -401,9 +403,9 @@ def _encoding_of(
 
 def _metadata(network: OpenedNetwork, encoding: Encoding | None) -> dict[str, str]:
     """The metadata of a new file: what the old one says of its origin and licence goes with it."""
-    told = {k: v for k, v in network.metadata.items() if k in (*LICENCE_KEYS, *NAME_KEYS)}
-    told = {key.removeprefix("general."): value for key, value in told.items()}
-    return {"format": "pt", **told, **(encoding.metadata if encoding else {})}
+    facts = {k: v for k, v in network.metadata.items() if k in (*LICENCE_KEYS, *NAME_KEYS)}
+    facts = {key.removeprefix("general."): value for key, value in facts.items()}
+    return {"format": "pt", **facts, **(encoding.metadata if encoding else {})}
 
 
 def _config(network: OpenedNetwork) -> dict[str, Any]:

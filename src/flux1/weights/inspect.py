@@ -126,7 +126,9 @@ def _network(part: Part, called: str) -> NetworkReport:
     unknown = tuple(sorted(found - set(described.wanted)))
     if not missing and not unknown and (wrong := _misshapen(plain)):
         return NetworkReport(part.kind, "", part.dialect, part.prefix, problem=wrong)
-    told = next((part.tensors.metadata[k] for k in LICENCE_KEYS if k in part.tensors.metadata), "")
+    stated = next(
+        (part.tensors.metadata[k] for k in LICENCE_KEYS if k in part.tensors.metadata), ""
+    )
     return NetworkReport(
         kind=part.kind,
         what=described.what,
@@ -134,7 +136,7 @@ def _network(part: Part, called: str) -> NetworkReport:
         prefix=part.prefix,
         parameters=sum(math.prod(tensor.shape) for tensor in plain.tensors.stored.values()),
         quantisation=tuple(schemes_of(part.tensors)),
-        licence=f"{told} (as the file says)" if told else described.licence,
+        licence=f"{stated} (as the file says)" if stated else described.licence,
         missing=missing,
         unknown=unknown,
     )

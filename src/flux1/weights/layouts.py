@@ -61,12 +61,12 @@ def of_folder(folder: Path, variant: Variant | None, places: Sequence[Path] = ()
 
 
 def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
-    told = read_json(folder / MODEL_JSON)
-    if isinstance(told, dict) and "base" in told:
-        return _lora_layout(folder, told, variant)
+    model_json = read_json(folder / MODEL_JSON)
+    if isinstance(model_json, dict) and "base" in model_json:
+        return _lora_layout(folder, model_json, variant)
     try:
-        row = variants.find(told["variant"])
-        shift, scale = float(told["latents"]["shift"]), float(told["latents"]["scale"])
+        row = variants.find(model_json["variant"])
+        shift, scale = float(model_json["latents"]["shift"]), float(model_json["latents"]["scale"])
     except (UnknownModelError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise WeightsError(f"{folder / MODEL_JSON}: needs a known variant and latents") from e
     if not (math.isfinite(shift) and math.isfinite(scale) and scale > 0):
@@ -87,11 +87,11 @@ def _flux1_layout(folder: Path, variant: Variant | None) -> Source:
     return Source(row, "flux1", folder, files_of(folder))
 
 
-def _lora_layout(folder: Path, told: dict, variant: Variant | None) -> Source:
+def _lora_layout(folder: Path, model_json: dict, variant: Variant | None) -> Source:
     """A LoRA that makes another model of the one in the folder beside: for few steps, say."""
     try:
-        row, guidance = variants.find(told["variant"]), float(told["guidance"])
-        beside = str(told["base"])
+        row, guidance = variants.find(model_json["variant"]), float(model_json["guidance"])
+        beside = str(model_json["base"])
     except (UnknownModelError, KeyError, TypeError, ValueError, AttributeError) as e:
         raise WeightsError(f"{folder / MODEL_JSON}: needs a known variant and a guidance") from e
     if Path(beside).name != beside or not math.isfinite(guidance):

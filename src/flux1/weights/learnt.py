@@ -23,8 +23,8 @@ def read_words(folder: Path) -> Vocabulary | None:
         return None
     except ValidationError as failure:
         first = failure.errors()[0]
-        told = [*([".".join(map(str, first["loc"]))] if first["loc"] else []), first["msg"]]
-        raise WeightsError(f"{file}: {': '.join(told)}") from failure
+        listed = [*([".".join(map(str, first["loc"]))] if first["loc"] else []), first["msg"]]
+        raise WeightsError(f"{file}: {': '.join(listed)}") from failure
     for section in SECTIONS:
         if not all(getattr(words, section)):
             raise WeightsError(f"{file}: {section} has an entry without a name")
@@ -33,8 +33,8 @@ def read_words(folder: Path) -> Vocabulary | None:
 
 def trained_sizes(folder: Path) -> tuple[tuple[int, int], ...]:
     """`sizes` of a model.json ("256x256"): width and height; none if it does not say."""
-    told = read_json(folder / MODEL_JSON).get("sizes", [])
-    found = [_SIZE.fullmatch(str(size)) for size in told] if isinstance(told, list) else [None]
+    listed = read_json(folder / MODEL_JSON).get("sizes", [])
+    found = [_SIZE.fullmatch(str(size)) for size in listed] if isinstance(listed, list) else [None]
     sizes = tuple((int(size[1]), int(size[2])) for size in found if size)
     if len(sizes) < len(found):
         raise WeightsError(f"{folder / MODEL_JSON}: sizes must be a list such as ['256x256']")

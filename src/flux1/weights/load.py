@@ -138,8 +138,12 @@ def source_transformer(
 
 def _computed(files: Files, config: TransformerConfig) -> Transformer:
     """The transformer of files with LoRAs or a guidance scale, in fp32."""
-    told = replace(config, guidance_embed=config.guidance_embed or files.guidance is not None)
-    transformer: Transformer = load_network(files.networks["transformer"], "transformer", told)
+    full_config = replace(
+        config, guidance_embed=config.guidance_embed or files.guidance is not None
+    )
+    transformer: Transformer = load_network(
+        files.networks["transformer"], "transformer", full_config
+    )
     if files.guidance is not None:
         transformer = transformer.at_guidance(files.guidance)
     state: Mapping[str, Tensor] = transformer.state_dict()

@@ -117,11 +117,11 @@ def verify(source: Source) -> None:
     folder = source.root
     if source.layout != "flux1" or folder is None:
         return
-    told = read_json(folder / MODEL_JSON).get("sha256")
-    if not isinstance(told, dict):
+    checksums = read_json(folder / MODEL_JSON).get("sha256")
+    if not isinstance(checksums, dict):
         raise WeightsError(f"{folder / MODEL_JSON}: has no sha256 of its files")
     for name, file in vouched_for(source.files, folder).items():
-        if told.get(name) != sha256(file):
+        if checksums.get(name) != sha256(file):
             raise WeightsError(
                 f"{file}: is not the file that {folder / MODEL_JSON} was written for"
             )

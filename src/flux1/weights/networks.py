@@ -26,8 +26,8 @@ KEPT = ("F32", "F16", "BF16")  # dtypes that a plain file has
 class OpenedNetwork:
     """A network's tensors under our names, decoded when asked for. `forms` are empty tensors (on
     the meta device) of the same shapes, and of the dtypes that they are kept in; what is quantised
-    counts as bfloat16. `told` is its config.json, empty where there is none; `untold` names the
-    fields of `config` that would be other ones if the tensors alone told them."""
+    counts as bfloat16. `config_file` is its config.json, empty where there is none; `invisible`
+    names the fields of `config` that would be other ones if they were read from the tensors."""
 
     row: NetworkKind
     path: Path
@@ -35,8 +35,8 @@ class OpenedNetwork:
     state: Mapping[str, Tensor]
     forms: Mapping[str, Tensor]
     metadata: Mapping[str, str]
-    told: Mapping[str, Any]
-    untold: tuple[str, ...] = ()
+    config_file: Mapping[str, Any]
+    invisible: tuple[str, ...] = ()
 
 
 def find_networks(
@@ -82,22 +82,22 @@ def open_network(checkpoint: Checkpoint, kind: Kind, source: Source | None = Non
             state=row.ours(part.tensors, part.dialect, config),
             forms=forms_of(part, config),
             metadata=part.tensors.metadata,
-            told=checkpoint.told(),
-            untold=_untold(part, config),
+            config_file=checkpoint.config_file(),
+            invisible=_invisible(part, config),
         )
 
 
-def _untold(part: Part, config: Any) -> tuple[str, ...]:
+def _invisible(part: Part, config: Any) -> tuple[str, ...]:
     """The fields of a config that a file without one loses; none where such a file is not known as
     this network at all."""
     known = KINDS[part.kind].description
     try:
-        told = None if known is None else known.tensors(part)
+        shown = None if known is None else known.tensors(part)
     except WeightsError:
-        told = None
-    if known is None or told is None:
+        shown = None
+    if known is None or shown is None:
         return ()
-    return tuple(name for name in known.untold if getattr(config, name) != getattr(told, name))
+    return tuple(name for name in known.invisible if getattr(config, name) != getattr(shown, name))
 
 
 def forms_of(part: Part, config: Any) -> Mapping[str, Tensor]:

@@ -12,10 +12,10 @@ from rich.progress import track
 
 from flux1.errors import DataError
 from flux1.pipeline.memory import give_back
+from flux1.training.finetune.base_networks import BaseNetworks
 from flux1.training.finetune.cache import Cache, RememberedText, encode_captions, encode_picture
 from flux1.training.finetune.dataset import Example, read_examples
 from flux1.training.finetune.encoded import EncodedPicture
-from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.remarks import Remarks
 from flux1.training.finetune.settings import Pictures
 from flux1.training.finetune.sizes import Fit, fit
@@ -31,7 +31,7 @@ class Preparation:
     """How one run's pictures are prepared; `remarks` are told what is wrong with any."""
 
     pictures: Pictures
-    parts: Parts
+    parts: BaseNetworks
     cache: Cache
     remarks: Remarks
     console: Console

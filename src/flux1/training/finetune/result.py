@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from flux1.errors import OutputError
 from flux1.model.transformer import Transformer
 from flux1.training.distributed import World, collected
+from flux1.training.finetune.base_networks import BaseNetworks
 from flux1.training.finetune.folder import LORA_FILE
-from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.settings import FinetuneSettings, RunOptions
 from flux1.training.lora import LoraNetwork
 from flux1.weights.kinds.family import bfl_name
@@ -30,7 +30,7 @@ def save_learnt(
     learner: nn.Module,
     transformer: Transformer,
     out: Path,
-    parts: Parts,
+    parts: BaseNetworks,
     options: RunOptions,
     step: int,
     world: World,
@@ -61,7 +61,7 @@ def about_run(source: Source, settings: FinetuneSettings) -> dict[str, Any]:
 
 
 def _save_lora(
-    file: Path, learner: LoraNetwork, parts: Parts, options: RunOptions, step: int
+    file: Path, learner: LoraNetwork, parts: BaseNetworks, options: RunOptions, step: int
 ) -> None:
     settings, config = parts.settings, parts.source.variant.transformer
     dtype = getattr(torch, options.save_dtype or settings.precision)
@@ -82,7 +82,7 @@ def in_dtype(
     return narrow
 
 
-def _save_model(folder: Path, transformer: Transformer, parts: Parts) -> None:
+def _save_model(folder: Path, transformer: Transformer, parts: BaseNetworks) -> None:
     """The transformer, and beside it the model's other parts as they were."""
     source = parts.source
     if source.variant.text.bert is not None:

@@ -20,13 +20,13 @@ from flux1.request import make_request
 from flux1.training.checkpoint import FILE as CHECKPOINT
 from flux1.training.checkpoint import put_beside
 from flux1.training.distributed import World, divide
+from flux1.training.finetune.base_networks import BaseNetworks
 from flux1.training.finetune.cache import Cache, RememberedText
 from flux1.training.finetune.captioned import CaptionedObjective
 from flux1.training.finetune.choose import check_options
 from flux1.training.finetune.encoded import EncodedPicture, EncodedPictures
 from flux1.training.finetune.folder import LORA_FILE, NUMBERED_LORA, RunFolder
 from flux1.training.finetune.held_out import HeldOut, divided
-from flux1.training.finetune.parts import Parts
 from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
 from flux1.training.finetune.result import about_run, save_learnt
@@ -70,7 +70,7 @@ class Finetune:
         for prompt in self.options.prompts:
             make_request(variant, prompt)  # what is wrong with one is said now
         self._folder.check()
-        parts = Parts(self.source, self.settings, self.device)
+        parts = BaseNetworks(self.source, self.settings, self.device)
         parts.check()
         verify(self.source)
         cache = Cache(self.cache, f"{self.source.model_hash} {self.settings.precision}")
@@ -80,7 +80,7 @@ class Finetune:
         finally:
             self._say(*self.remarks)
 
-    def _prepared(self, parts: Parts, cache: Cache) -> tuple[EncodedPicture, ...]:
+    def _prepared(self, parts: BaseNetworks, cache: Cache) -> tuple[EncodedPicture, ...]:
         preparation = Preparation(self.pictures, parts, cache, self.remarks, self.console)
         encoded = preparation.encoded(self.options.prompts)
         self._say(*self._folder.claim(_digest(encoded)))
@@ -90,7 +90,7 @@ class Finetune:
 
     def _learnt(
         self,
-        parts: Parts,
+        parts: BaseNetworks,
         cache: Cache,
         encoded: tuple[EncodedPicture, ...],
         stop_at: Callable[[], bool],

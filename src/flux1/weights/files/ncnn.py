@@ -21,13 +21,13 @@ def read_ncnn(param: str, data: bytes, side: int = 3) -> list[dict[str, Tensor]]
     reader = _Reader(data)
     for line in param.splitlines()[2:]:
         kind, _, inputs, outputs, *rest = line.split()
-        told = dict(word.split("=") for word in rest[int(inputs) + int(outputs) :])
+        parameters = dict(word.split("=") for word in rest[int(inputs) + int(outputs) :])
         if kind == "Convolution":
-            kernels, count = int(told["0"]), int(told["6"])
+            kernels, count = int(parameters["0"]), int(parameters["6"])
             weight = reader.halves(count).reshape(kernels, -1, side, side)
             layers.append({"weight": weight, "bias": reader.floats(kernels)})
         elif kind == "PReLU":
-            layers.append({"weight": reader.floats(int(told["0"]))})
+            layers.append({"weight": reader.floats(int(parameters["0"]))})
     if reader.rest:
         raise WeightsError(f"ncnn: {reader.rest} bytes belong to layers that are not known here")
     return layers

@@ -135,9 +135,9 @@ def read_header(mapped: MappedFile) -> Header:
     file, text = mapped.path, _header_text(mapped)
     size, length = mapped.size, len(text)
     try:
-        told = json.loads(text, object_pairs_hook=_without_repetition)
-        metadata = {str(key): str(value) for key, value in told.pop("__metadata__", {}).items()}
-        entries = [(name, _entry(name, told[name], 8 + length)) for name in told]
+        header = json.loads(text, object_pairs_hook=_without_repetition)
+        metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
+        entries = [(name, _entry(name, header[name], 8 + length)) for name in header]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as failure:
         raise WeightsError(f"{file}: its header is damaged; download it again") from failure
     except WeightsError as failure:
@@ -183,19 +183,19 @@ def within(folder: Path, file: Path) -> Path:
     return file
 
 
-def _entry(name: str, told: dict[str, Any], data: int) -> Entry:
+def _entry(name: str, header: dict[str, Any], data: int) -> Entry:
     """One line of the header, of a file whose tensors begin at byte `data`. ValueError and its
     like if it contradicts itself; WeightsError for a dtype that is not known."""
-    shape, (begin, end) = told["shape"], told["data_offsets"]
+    shape, (begin, end) = header["shape"], header["data_offsets"]
     sizes = all(type(n) is int and 0 <= n < LARGEST for n in (*shape, begin, end))
     if not sizes or len(shape) > MAX_DIMENSIONS or math.prod(filter(None, shape)) >= LARGEST:
         raise ValueError("not a size")
-    if isinstance(told["dtype"], str) and told["dtype"] not in DTYPES:
-        raise WeightsError(f"{name}: dtype {told['dtype'][:20]!r} is not known here")
-    size = math.prod(shape) * DTYPES[told["dtype"]].itemsize
+    if isinstance(header["dtype"], str) and header["dtype"] not in DTYPES:
+        raise WeightsError(f"{name}: dtype {header['dtype'][:20]!r} is not known here")
+    size = math.prod(shape) * DTYPES[header["dtype"]].itemsize
     if end - begin != size:
         raise ValueError("another size than its shape's")
-    return Entry(told["dtype"], tuple(shape), data + begin, size)
+    return Entry(header["dtype"], tuple(shape), data + begin, size)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

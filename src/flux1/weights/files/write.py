@@ -21,7 +21,7 @@ QUANTIZATION_VERSION = 2  # of GGUF's block types
 
 
 @dataclass(frozen=True)
-class Form:
+class TensorFormat:
     """How a tensor is kept in a file: the format's word for its dtype, its shape, its bytes."""
 
     dtype: str
@@ -33,7 +33,7 @@ class Form:
 class Pending:
     """Tensors that are made together when their turn comes, and the form that each will have."""
 
-    forms: Mapping[str, Form]
+    forms: Mapping[str, TensorFormat]
     make: Callable[[], Mapping[str, Tensor]]
 
 
@@ -112,7 +112,7 @@ def write_gguf(
             writer.close()
 
 
-def _bytes(name: str, tensor: Tensor, form: Form) -> np.ndarray:
+def _bytes(name: str, tensor: Tensor, form: TensorFormat) -> np.ndarray:
     """A tensor's bytes as they are. ValueError if they are not as many as the header says."""
     flat = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
     if flat.size != form.size:

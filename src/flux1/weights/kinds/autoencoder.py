@@ -12,7 +12,7 @@ from flux1.errors import WeightsError
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.config import AutoencoderConfig
 from flux1.variants import VARIANTS
-from flux1.weights.kinds.keys import Keys, Only, Told
+from flux1.weights.kinds.keys import ConfigFile, Keys, Only
 from flux1.weights.kinds.kind import Described, Description, NetworkKind, Part, Places, State
 from flux1.weights.kinds.lines import Line, Naming, linear
 from flux1.weights.kinds.shapes import count_blocks, shape_of, shapes_of
@@ -38,9 +38,9 @@ KEYS = Keys(  # AutoencoderKL's
 )  # fmt: skip
 
 
-def autoencoder_config(told: Told) -> AutoencoderConfig:
+def autoencoder_config(config_file: ConfigFile) -> AutoencoderConfig:
     """An AutoencoderKL's config.json."""
-    found = KEYS.read(told)
+    found = KEYS.read(config_file)
     widths, groups, scale = (
         found[key] for key in ("block_out_channels", "norm_num_groups", "scaling_factor")
     )

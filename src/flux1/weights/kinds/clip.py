@@ -6,7 +6,7 @@ from flux1.errors import WeightsError
 from flux1.model.config import ACTIVATIONS, ClipConfig
 from flux1.model.text import HIGHEST_ID, ClipText
 from flux1.weights.files.lazy import StoredTensors
-from flux1.weights.kinds.keys import TRAINING_ONLY, Keys, Only, Told
+from flux1.weights.kinds.keys import TRAINING_ONLY, ConfigFile, Keys, Only
 from flux1.weights.kinds.kind import Described, Description, NetworkKind, Part, Places, State
 from flux1.weights.kinds.lines import check_names, renamed
 from flux1.weights.kinds.shapes import count_blocks, matrix, shape_of, shapes_of
@@ -29,10 +29,10 @@ KEYS = Keys(  # CLIPTextModel's
 )  # fmt: skip
 
 
-def clip_config(told: Told) -> ClipConfig:
+def clip_config(config_file: ConfigFile) -> ClipConfig:
     """A CLIPTextModel's config.json. An end token of 2 means the highest id of a text, as the
     library has it for the sake of old files, FLUX.1's own among them; so does the last word."""
-    found = KEYS.read(told)
+    found = KEYS.read(config_file)
     end = found["eos_token_id"]
     return ClipConfig(
         vocab_size=found["vocab_size"],

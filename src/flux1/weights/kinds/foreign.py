@@ -31,8 +31,8 @@ FAMILIES = tuple(
 
 
 # Families whose layers may be called as FLUX.1's are: told by what trainers write beside them.
-TOLD_IN = ("modelspec.architecture", "ss_base_model_version")
-TOLD = tuple(
+MARKED_IN = ("modelspec.architecture", "ss_base_model_version")
+MARKS = tuple(
     (title, re.compile(pattern, re.IGNORECASE))
     for title, pattern in (
         ("FLUX.2", r"flux[-_. ]?2"),
@@ -54,8 +54,8 @@ OTHER_ADAPTERS = tuple(
 
 def family_told(metadata: Mapping[str, str]) -> str | None:
     """The family that a file's metadata names, where it is not FLUX.1's."""
-    told = " ".join(str(metadata.get(key, "")) for key in TOLD_IN)
-    return next((title for title, known in TOLD if known.search(told)), None)
+    config_file = " ".join(str(metadata.get(key, "")) for key in MARKED_IN)
+    return next((title for title, known in MARKS if known.search(config_file)), None)
 
 
 def other_adapter(names: Iterable[str]) -> str | None:

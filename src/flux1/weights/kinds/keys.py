@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from flux1.errors import WeightsError
 from flux1.weights.files.safetensors import read_json
 
-Told = Mapping[str, Any]  # the contents of a config file
+ConfigFile = Mapping[str, Any]  # the contents of a config file
 Config = TypeVar("Config")
 Found = TypeVar("Found")
 TRAINING_ONLY = frozenset({"dropout_rate", "attention_dropout", "classifier_dropout"})
@@ -43,26 +43,26 @@ class Keys:
         """All of them."""
         return {*self.used, *self.only, *self.idle}
 
-    def read(self, told: Mapping[str, Any]) -> dict[str, Any]:
+    def read(self, config_file: Mapping[str, Any]) -> dict[str, Any]:
         """The values that are used. WeightsError, naming key and value, for one that is of another
         type than the library's default, or not supported."""
         for key, only in self.only.items():
-            value = told.get(key, only.default)
+            value = config_file.get(key, only.default)
             if not any(_same(value, one) for one in only.supported):
-                absent = "" if key in told else ", the default where it is absent"
+                absent = "" if key in config_file else ", the default where it is absent"
                 raise WeightsError(
                     f"{key} is {value!r}{absent}, only {only.supported[0]!r} is supported"
                 )
         for key, default in self.used.items():
-            _check_type(key, told.get(key, default), default)
-        return {key: told.get(key, default) for key, default in self.used.items()}
+            _check_type(key, config_file.get(key, default), default)
+        return {key: config_file.get(key, default) for key, default in self.used.items()}
 
 
 def read_config(folder: Path, read: Callable[[dict[str, Any]], Config]) -> Config:
     """Read a folder's config.json with `read`. WeightsError, naming the file."""
 
-    def checked(told: dict[str, Any]) -> Config:
-        found = read(told)
+    def checked(config_file: dict[str, Any]) -> Config:
+        found = read(config_file)
         _check_numbers(found)
         return found
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from flux1.weights.files.lazy import StoredTensors
-from flux1.weights.kinds.keys import Told
+from flux1.weights.kinds.keys import ConfigFile
 from flux1.weights.kinds.words import load_tokenizer
 
 Kind = Literal["transformer", "autoencoder", "clip", "t5", "bert"]
@@ -43,10 +43,10 @@ class Description:
     """How a network's shape is known: from a config.json, which `write` makes again, or from its
     tensors alone. WeightsError for a network that cannot be built."""
 
-    read: Callable[[Told], Any]
+    read: Callable[[ConfigFile], Any]
     write: Callable[[Any], dict[str, Any]]
     tensors: Callable[[Part], Any]
-    untold: tuple[str, ...] = ()  # fields of the config that no tensor shows
+    invisible: tuple[str, ...] = ()  # fields of the config that no tensor shows
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 
 from flux1.errors import WeightsError
 from flux1.flow.shift import Schedule, Spacing
-from flux1.weights.kinds.keys import Keys, Only, Told
+from flux1.weights.kinds.keys import ConfigFile, Keys, Only
 
 EULER = "FlowMatchEulerDiscreteScheduler"
 KEYS = Keys(  # FlowMatchEulerDiscreteScheduler's
@@ -29,10 +29,10 @@ KEYS = Keys(  # FlowMatchEulerDiscreteScheduler's
 )  # fmt: skip
 
 
-def scheduler_config(told: Told) -> tuple[bool, Schedule]:
+def scheduler_config(config_file: ConfigFile) -> tuple[bool, Schedule]:
     """A FlowMatchEulerDiscreteScheduler's scheduler_config.json: whether times are shifted, and how
     they are spread. A static shift is one whose strength does not depend on the tokens."""
-    found = KEYS.read(told)
+    found = KEYS.read(config_file)
     few, many = found["base_image_seq_len"], found["max_image_seq_len"]
     linear = found["time_shift_type"] == "linear"
     if found["use_dynamic_shifting"]:

@@ -9,7 +9,7 @@ from flux1.errors import WeightsError
 from flux1.model.config import ACTIVATIONS, T5Config
 from flux1.model.text import T5Text
 from flux1.weights.files.lazy import LazyTensors, StoredTensors
-from flux1.weights.kinds.keys import TRAINING_ONLY, Keys, Only, Told
+from flux1.weights.kinds.keys import TRAINING_ONLY, ConfigFile, Keys, Only
 from flux1.weights.kinds.kind import Described, Description, NetworkKind, Part, Places, State
 from flux1.weights.kinds.lines import check_names, renamed
 from flux1.weights.kinds.shapes import count_blocks, matrix, shape_of, shapes_of
@@ -59,10 +59,10 @@ T5_GATES = ("DenseReluDense.wi_0.weight", "ffn_gate.weight")
 T5_PLAIN = "layer.1.DenseReluDense.wi"  # the first matrix of an MLP without a gate
 
 
-def t5_config(told: Told) -> T5Config:
+def t5_config(config_file: ConfigFile) -> T5Config:
     """A T5EncoderModel's config.json. Its own keys for the activation and the gate, where they are
     there, go before what feed_forward_proj says of them."""
-    found = KEYS.read({T5_ALIASES.get(key, key): value for key, value in told.items()})
+    found = KEYS.read({T5_ALIASES.get(key, key): value for key, value in config_file.items()})
     buckets, farthest, forward = (
         found[key]
         for key in (

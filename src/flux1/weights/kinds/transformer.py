@@ -14,7 +14,7 @@ from flux1.model.config import TransformerConfig
 from flux1.model.transformer import Transformer
 from flux1.variants import VARIANTS
 from flux1.weights.kinds.family import relatives
-from flux1.weights.kinds.keys import Keys, Only, Told
+from flux1.weights.kinds.keys import ConfigFile, Keys, Only
 from flux1.weights.kinds.kind import Described, Description, NetworkKind, Part, Places, State
 from flux1.weights.kinds.lines import Line, Naming, linear
 from flux1.weights.kinds.shapes import count_blocks, matrix, shape_of, shapes_of
@@ -34,9 +34,9 @@ BFL_ENDS = ("img_in", "txt_in", "time_in", "vector_in", "guidance_in", "final_la
 DIFFUSERS_ENDS = ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out")
 
 
-def transformer_config(told: Told) -> TransformerConfig:
+def transformer_config(config_file: ConfigFile) -> TransformerConfig:
     """A FluxTransformer2DModel's config.json."""
-    found = KEYS.read(told)
+    found = KEYS.read(config_file)
     heads, in_channels = found["num_attention_heads"], found["in_channels"]
     return TransformerConfig(
         in_channels=in_channels,

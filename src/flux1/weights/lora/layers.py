@@ -158,8 +158,8 @@ class LayerReader:
             return float(alpha) / rank if rank else 1.0
         module = lora_names.bare(layer)
         alphas = _matching(self._peft.get("alpha_pattern"), module)
-        told = [*alphas, self._peft.get("lora_alpha"), self._peft.get("alpha")]
-        found = next((number for number in told if number is not None), None)
+        scales = [*alphas, self._peft.get("lora_alpha"), self._peft.get("alpha")]
+        found = next((number for number in scales if number is not None), None)
         patterns = self._peft.get("rank_pattern")
         stated = _matching(patterns, module) or ([] if patterns else [self._peft.get("r")])
         if rank is not None and stated and _is_number(stated[0]) and stated[0] != rank:

@@ -16,7 +16,7 @@ from flux1.errors import WeightsError
 from flux1.weights.files import gguf
 from flux1.weights.files.dtypes import DTYPES
 from flux1.weights.files.open import naming
-from flux1.weights.files.write import Form, Shape
+from flux1.weights.files.write import Shape, TensorFormat
 from flux1.weights.numbers import fp8, int8, nf4
 
 CHUNK = 2**22  # numbers that are worked on at once
@@ -30,7 +30,7 @@ class Encoding:
     `marker` and `metadata` go into each file that is written so."""
 
     name: str
-    forms: Callable[[str, Shape], dict[str, Form]]
+    forms: Callable[[str, Shape], dict[str, TensorFormat]]
     encode: Callable[[str, Tensor], dict[str, Tensor]]
     narrow: bool = True
     marker: Mapping[str, Tensor] = field(default_factory=dict)
@@ -44,8 +44,8 @@ def plain(word: str) -> Encoding:
     )
 
 
-def _form(word: str, shape: Shape) -> Form:
-    return Form(word, shape, prod(shape) * DTYPES[word].itemsize)
+def _form(word: str, shape: Shape) -> TensorFormat:
+    return TensorFormat(word, shape, prod(shape) * DTYPES[word].itemsize)
 
 
 def _cast(word: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def _nf4(name: str, tensor: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _nf4_forms(name: str, shape: Shape) -> dict[str, Form]:
+def _nf4_forms(name: str, shape: Shape) -> dict[str, TensorFormat]:
     if prod(shape) % 2:
         raise WeightsError(f"{name}: an odd count of numbers cannot be packed as nf4")
     return {
@@ -121,11 +121,11 @@ def _gguf(kind: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
     return {name: torch.cat(pieces)}
 
 
-def _gguf_forms(kind: str, name: str, shape: Shape) -> dict[str, Form]:
+def _gguf_forms(kind: str, name: str, shape: Shape) -> dict[str, TensorFormat]:
     each, size = gguf.block_size(kind)
     if shape[-1] % each:
         raise WeightsError(f"{name}: rows of {shape[-1]} are not whole blocks of {kind}; take bf16")
-    return {name: Form(kind, shape, prod(shape) // each * size)}
+    return {name: TensorFormat(kind, shape, prod(shape) // each * size)}
 
 
 ENCODINGS = {

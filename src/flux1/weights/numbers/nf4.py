@@ -75,8 +75,13 @@ def pack(
 
 def description(shape: tuple[int, ...]) -> UInt8[Tensor, " bytes"]:
     """The contents of `X.quant_state.bitsandbytes__nf4`."""
-    told = {"quant_type": "nf4", "blocksize": BLOCK, "dtype": "bfloat16", "shape": list(shape)}
-    return torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
+    quant_state = {
+        "quant_type": "nf4",
+        "blocksize": BLOCK,
+        "dtype": "bfloat16",
+        "shape": list(shape),
+    }
+    return torch.tensor(list(json.dumps(quant_state).encode()), dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -113,17 +118,19 @@ class _Layout:
         return _times_blocks(numbers, factors.float(), self.block)
 
 
-def _packed(told: dict[str, Any], kind: str, codes: Stored, parts: dict[str, Stored]) -> Stored:
+def _packed(
+    quant_state: dict[str, Any], kind: str, codes: Stored, parts: dict[str, Stored]
+) -> Stored:
     """The tensor, if its parts have the sizes that its shape asks for."""
-    shape = tuple(int(side) for side in told["shape"])
-    block, count = int(told["blocksize"]), math.prod(shape)
+    shape = tuple(int(side) for side in quant_state["shape"])
+    block, count = int(quant_state["blocksize"]), math.prod(shape)
     if min((*shape, block)) < 1:
         raise ValueError("an empty shape or block")
     blocks = -(-count // block)
     scales, values = parts[".absmax"], parts[".quant_map"]
     of = [codes, values, scales]
     nested = ".nested_absmax" in parts
-    nested_block = int(told["nested_blocksize"]) if nested else 1
+    nested_block = int(quant_state["nested_blocksize"]) if nested else 1
     fits = (
         (codes.dtype == "U8" and math.prod(codes.shape) == -(-count // 2))
         and math.prod(values.shape) == CODES
@@ -137,17 +144,17 @@ def _packed(told: dict[str, Any], kind: str, codes: Stored, parts: dict[str, Sto
         of += [inner, outer]
     if not fits:
         raise ValueError("parts of other sizes than the shape asks for")
-    offset = float(told["nested_offset"]) if nested else 0.0
+    offset = float(quant_state["nested_offset"]) if nested else 0.0
     return derived(kind.upper(), shape, of, _Layout(shape, block, nested_block, offset).decode)
 
 
 def _json(described: Stored) -> dict[str, Any]:
     if described.dtype != "U8" or described.size > MAX_STATE:
         raise ValueError("not a description")
-    told = json.loads(bytes(described.read().flatten().tolist()))
-    if not isinstance(told, dict):
+    quant_state = json.loads(bytes(described.read().flatten().tolist()))
+    if not isinstance(quant_state, dict):
         raise ValueError("not a description")
-    return told
+    return quant_state
 
 
 def _pairs(values: Float[Tensor, "16"]) -> Int[Tensor, "256"]:

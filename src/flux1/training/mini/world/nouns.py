@@ -19,7 +19,7 @@ from flux1.errors import DataError
 
 Where = Literal["ground", "water surface", "under water", "air", "sky", "indoors"]
 Size = Literal["small", "medium", "large"]
-Form = Literal["count", "plural", "mass"]
+Countability = Literal["count", "plural", "mass"]
 Framing = Literal["whole", "bust", "face"]
 WHERE: tuple[str, ...] = get_args(Where)
 
@@ -84,7 +84,7 @@ class Noun:
     mirrors: bool
     turns: bool
     tints: bool
-    form: Form
+    form: Countability
     plural: str | None
     later: bool
     synonyms: tuple[str, ...]
@@ -101,7 +101,7 @@ class Noun:
             *((name, "face") for name in self.faces),
         )
 
-    def form_of(self, name: str) -> Form:
+    def form_of(self, name: str) -> Countability:
         """How one of the noun's names is used in a sentence.
 
         A synonym is counted ("a loaf of bread", "a pair of glasses"), except another plural of a
@@ -133,7 +133,7 @@ class _Row:
     mirrors: bool = True
     turns: bool | None = None
     tints: bool | None = None
-    form: Form = "count"
+    form: Countability = "count"
     plural: str | None = None
     later: bool = False
     synonyms: tuple[str, ...] = ()

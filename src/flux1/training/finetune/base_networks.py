@@ -31,7 +31,7 @@ LAYERS = {
 
 
 @dataclass(frozen=True)
-class Parts:
+class BaseNetworks:
     """The networks of a source. Errors are those of weights/load.py."""
 
     source: Source
