@@ -1,4 +1,4 @@
-"""What comes back while pictures are made. No torch."""
+"""The events that come back while pictures are made. No torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,8 @@ class Started:
 
 @dataclass(frozen=True)
 class Preview:
-    """What `image` would be if it were finished now; `index` counts its previews from 0."""
+    """An estimate of `image` as it would be if it were finished now; `index` counts its previews
+    from 0."""
 
     image: int
     index: int

@@ -1,4 +1,4 @@
-"""What a person should know of a request that is drawn all the same, a line each."""
+"""Remarks that a person should read on a request that is drawn all the same, a line each."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ MOST_WORDS = 12  # in one line
 
 
 class Notes:
-    """What a model's row says of a request: words that were never learnt, a size that was never
-    trained. A row that lists neither has nothing to say."""
+    """The remarks of a model's row on a request: words that were never learnt, a size that was
+    never trained. A row that lists neither has nothing to say."""
 
     def __init__(self, variant: Variant, encode: Encode | None) -> None:
         """`encode` gives texts' vectors by the model's own text encoder; it is called for unknown

@@ -1,4 +1,5 @@
-"""How other programs draw with the same weights: their choices, one frozen row each.
+"""Presets, which draw as other programs do with the same weights: their choices, one frozen row
+each.
 
 Code asks a row's fields, never its name. A row says what its program does outside of the networks:
 how numbers are rounded on the way, where the noise comes from, when the network is asked, how much

@@ -124,7 +124,7 @@ class ImageRequest(PictureSettings):
 
     @property
     def preset(self) -> Preset:
-        """How numbers are rounded on the way: as the program does that `like` names."""
+        """The rounding of numbers on the way: as the program does that `like` names."""
         return presets.find(self.like)
 
     @property

@@ -31,7 +31,8 @@ _PLURALS = (("ies", "y"), ("ves", "f"), ("ves", "fe"), ("es", ""), ("s", ""))
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model learnt to draw, by kind, and in `other` the words that were said beside it."""
+    """The words for what a model learnt to draw, by kind, and in `other` the words that were
+    said beside it."""
 
     nouns: Names = ()
     places: Names = ()
@@ -68,7 +69,7 @@ class Vocabulary:
         return list({word.casefold(): word for word in found}.values())
 
     def alike(self, word: str) -> str | None:
-        """What a word is probably a slip of the keyboard for."""
+        """Return what a word is probably a slip of the keyboard for."""
         key = key_of(word)
         swapped = next((known for known in self._spelt if sorted(known) == sorted(key)), None)
         if swapped is not None:
@@ -77,7 +78,7 @@ class Vocabulary:
         return close[0] if close else None
 
     def _known_at(self, keys: Sequence[str], place: int) -> int:
-        """How many words from `place` on make a known name, or one known word; 0: none."""
+        """Return how many words from `place` on make a known name, or one known word; 0: none."""
         for length in range(min(self._longest, len(keys) - place), 0, -1):
             forms = (_singulars(key) for key in keys[place : place + length])
             if any("".join(form) in self._joined for form in product(*forms)):
@@ -104,7 +105,8 @@ class Vocabulary:
 
     @cached_property
     def _longest(self) -> int:
-        """Of the names, in words; two at least, for a name of one may be written as two."""
+        """The number of words of the longest name; two at least, for a name of one may be
+        written as two."""
         return max([2, *map(len, self._parts)])
 
     @cached_property
@@ -119,8 +121,8 @@ class Meanings:
         self.vocabulary, self._encode = vocabulary, encode
 
     def nearest(self, word: str) -> str | None:
-        """What the model knows and a word may stand for: by spelling if the encoder has no such
-        word, else by meaning. None if nothing is near."""
+        """Return what the model knows and a word may stand for: by spelling if the encoder has
+        no such word, else by meaning. None if nothing is near."""
         ((vector, tokens),) = self._encode([word])
         whole = tokens <= WHOLE
         alike = None if whole else self.vocabulary.alike(word)

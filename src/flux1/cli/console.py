@@ -1,4 +1,4 @@
-"""Where messages go: results to stdout, everything said to a person to stderr."""
+"""Print results to stdout, everything said to a person to stderr."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

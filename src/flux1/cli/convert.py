@@ -109,7 +109,8 @@ def convert(
 
 
 def _finetuned(source: str) -> str | None:
-    """How the run learnt whose checkpoint this is: "lora" or "full"; None for anything else."""
+    """Return how the run learnt whose checkpoint this is: "lora" or "full"; None for anything
+    else."""
     if not source.endswith(".pt"):
         return None
     from flux1.training.finetune.convert import method_of

@@ -86,8 +86,8 @@ def main() -> None:
 
 
 def _install_line(missing: ModuleNotFoundError) -> str:
-    """How to get a library that every whole installation has; extras' are named by who needs them.
-    A module of our own that is missing is a mistake of ours."""
+    """Return how to get a library that every whole installation has; extras' are named by who
+    needs them. A module of our own that is missing is a mistake of ours."""
     library = (missing.name or "").partition(".")[0]
     if library == "flux1":
         raise missing

@@ -45,7 +45,7 @@ def _file(output: Path, name: str, number: int, seed: int) -> Path:
 
 
 def _taken(path: Path) -> bool:
-    """Whether a file is there; what cannot be asked is said when it is to be written."""
+    """Return whether a file is there; what cannot be asked is said when it is to be written."""
     try:
         return path.is_file()
     except OSError:

@@ -150,7 +150,7 @@ def _found(model: str) -> "Variant | Source":
 
 
 def _limit(variant: Variant, vram: str | None, ram: str | None) -> "MemoryLimit":
-    """What is given; for what is not, what is free here."""
+    """Return the memory that is given; where none is, what is free here."""
     import torch
 
     from flux1.pipeline.memory import parse_bytes
@@ -180,7 +180,7 @@ def _measured(
     tflops: float | None,
     quantizations: "tuple[Quantization | None, ...]",
 ) -> "Measured":
-    """What the devices that are here reach; of a card that is not, what was told."""
+    """Return the speeds of the devices that are here; of a card that is not, the given ones."""
     import torch
 
     from flux1.pipeline.device_speed import DeviceSpeed, measure

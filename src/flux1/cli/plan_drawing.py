@@ -93,7 +93,7 @@ def _show(
 
 
 def _speeds_text(speeds: "Measured") -> str:
-    """What was measured, in words."""
+    """Return the measured speeds, in words."""
     phrases = [
         f"{device} {quantize or ''}".rstrip() + f" {speed.flops / 1e9:,.0f} GFLOP/s"
         for (device, quantize), speed in speeds.items()

@@ -1,4 +1,4 @@
-"""What draws: torch from weight files, or ONNX Runtime from graphs, without torch."""
+"""The runtimes that draw: torch from weight files, or ONNX Runtime from graphs, without torch."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 
 class Pipeline(Protocol):
-    """What both have in common."""
+    """The part of a pipeline that the torch and the ONNX runtime share."""
 
     @property
     def variant(self) -> Variant: ...

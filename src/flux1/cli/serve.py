@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where and how the models' networks compute, as `FluxPipeline.from_pretrained` takes it."""
+    """The device, number format and memory that the models' networks compute with, as
+    `FluxPipeline.from_pretrained` takes it."""
 
     device: str | None = None
     dtype: str | None = None
@@ -184,7 +185,7 @@ def _tokens_per_call(pipelines: "dict[str, FluxPipeline]") -> int:
 def _names(
     pipelines: "dict[str, FluxPipeline]", models: Sequence[str], aliases: Sequence[str], demo: bool
 ) -> dict[str, tuple[str, ...]]:
-    """What each model may be called: its id, its own aliases, the operator's."""
+    """Return each model's names: its id, its own aliases, the operator's."""
     names = {
         id: [id, *(a for a in pipeline.variant.aliases if "/" not in a)]
         for id, pipeline in pipelines.items()
@@ -219,7 +220,8 @@ def _card(pipeline: "FluxPipeline", names: tuple[str, ...]) -> "Model":
 
 
 def _notes(pipeline: "FluxPipeline") -> "Notes":
-    """What is said of requests, in any thread: an encoder that comes and goes is not asked."""
+    """Return what makes remarks on requests in any thread: an encoder that comes and goes is not
+    asked."""
     from flux1.notes import Notes
 
     return Notes(pipeline.variant, None) if pipeline.networks.comes_and_goes else pipeline.notes
@@ -260,7 +262,7 @@ def _demo_account(store: "Store") -> tuple[str, str]:
 def _announcer(
     parts: "Parts", base_url: str, key: str | None, password: str | None, as_json: bool
 ) -> Callable[[], None]:
-    """What is printed once the server answers."""
+    """Return the function that prints addresses and keys once the server answers."""
     names = [name for model in parts.engine.models.values() for name in model.names]
 
     def announce() -> None:

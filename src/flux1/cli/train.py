@@ -171,7 +171,7 @@ def _finetune(
     device: str | None,
     options: Mapping[str, Any],
 ) -> Path | None:
-    """What the run made; None if it was stopped before, or another process tells."""
+    """Return what the run made; None if it was stopped before, or another process tells."""
     from flux1.pipeline.load import choose_device, choose_dtype
     from flux1.settings import Settings, read
     from flux1.training.distributed import joined
@@ -202,8 +202,9 @@ def _finetune(
 
 
 class _StopAsked:
-    """Whether Ctrl-C (or SIGTERM) came since this was first asked, after the first step. The one
-    signal lets a step be finished and kept; one more, or one before that, ends the process."""
+    """Tells a training loop whether Ctrl-C (or SIGTERM) came since this was first asked, after
+    the first step. The one signal lets a step be finished and kept; one more, or one before
+    that, ends the process."""
 
     def __init__(self) -> None:
         self._signals: threading.Event | None = None

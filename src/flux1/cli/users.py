@@ -128,7 +128,7 @@ def weight(
 
 @contextmanager
 def opened_store(data: Path | None, *, create: bool = False) -> Iterator["Store"]:
-    """What is kept in `data`, or where the settings say. StoreError if there is none yet."""
+    """Return the store in `data`, or where the settings say. StoreError if there is none yet."""
     from flux1.settings import ServerSettings, read
 
     try:

@@ -126,7 +126,7 @@ class Desk:
             return ticket is not None
 
     def place(self, order_id: str) -> Queued | None:
-        """Where an order stands that has not begun; None if it has, or is not here."""
+        """Return where an order stands that has not begun; None if it has, or is not here."""
         with self._changed:
             ticket = self._tickets.get(order_id)
             if ticket is None or ticket.started:
@@ -163,7 +163,7 @@ class Desk:
             self._changed.notify_all()
 
     def wants(self, drawing: Drawing) -> bool:
-        """Whether anybody still waits for this picture."""
+        """Return whether anybody still waits for this picture."""
         with self._changed:
             ticket = self._tickets.get(drawing.order.id)
             return ticket is not None and ticket.open.get(drawing.image) is drawing
@@ -247,7 +247,7 @@ class Desk:
             self.outbox.put((ticket.listener, Started()))
 
     def _admissible(self, order: Order, turns: Sequence[Turn], moment: Moment) -> Queued:
-        """Where the order would stand; raises if it cannot be done in time."""
+        """Return where the order would stand; raises if it cannot be done in time."""
         if self._closing:
             raise OverloadedError("the service is stopping; try again soon", 5.0)
         if not self._tickets and moment.now - self.tally.measured_at > STALE_S:

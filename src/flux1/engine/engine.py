@@ -79,7 +79,7 @@ class Engine:
         return self._desk.cancel(order_id)
 
     def place(self, order_id: str) -> Queued | None:
-        """Where an order stands that has not begun; None if it has, or is not here."""
+        """Return where an order stands that has not begun; None if it has, or is not here."""
         return self._desk.place(order_id)
 
     def progress(self, order_id: str) -> float | None:

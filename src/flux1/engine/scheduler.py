@@ -74,7 +74,7 @@ class Moment:
     costs: Mapping[str, float] = field(default_factory=dict)
 
     def seconds(self, turns: Iterable[Turn]) -> float:
-        """How long the work left takes if nothing else is done."""
+        """Return how long the work left takes if nothing else is done."""
         return sum(p.work * self.costs.get(p.model, 0.0) for p in turns)
 
 

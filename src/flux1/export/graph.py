@@ -233,7 +233,7 @@ class Graph:
     # --- layers ----------------------------------------------------------------------------------
 
     def has(self, name: str) -> bool:
-        """Whether the network has this tensor."""
+        """Return whether the network has this tensor."""
         return name in self._shapes
 
     def weight(self, name: str, shape: tuple[int, ...] | None = None) -> Value:

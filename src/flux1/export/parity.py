@@ -26,8 +26,8 @@ Cases = Iterator[tuple[Arrays, Callable[[Tensors], Sequence[Tensor]]]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a graph's answer is from its network's: the largest distance of two numbers, and the
-    largest of the network's numbers."""
+    """The distance of a graph's answer from its network's: the largest distance of two numbers,
+    and the largest of the network's numbers."""
 
     component: str
     shapes: Mapping[str, tuple[int, ...]]

@@ -1,5 +1,5 @@
-"""How several velocities become one. A rule says which conditions a step evaluates (rows) and how
-the answers combine; it knows no network."""
+"""Guidance: several velocities become one. A rule says which conditions a step evaluates (rows)
+and how the answers combine; it knows no network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Where along the path to evaluate: times for sampling, densities for training."""
+"""The points along the path at which a network is evaluated: times for sampling, densities for
+training."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How a model's sampling times are spread, as numbers; flow/schedule.py computes the times."""
+"""The spread of a model's sampling times, as numbers; flow/schedule.py computes the times."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Spacing = Literal["even", "karras", "exponential"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a model's sampling times are spread. The defaults are FLUX.1 [dev]'s.
+    """The spread of a model's sampling times. The defaults are FLUX.1 [dev]'s.
 
     Even times are moved towards noise by a shift of strength mu, which is linear in the number of
     image tokens through the points `few` and `many`, each (tokens, mu), and not clamped. `spacing`

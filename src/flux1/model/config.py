@@ -126,5 +126,6 @@ class UpscalerConfig:
 
     @property
     def reach(self) -> int:
-        """How many pixels away the network looks, to each side: one for each 3x3 convolution."""
+        """The number of pixels that the network looks away to each side: one for each 3x3
+        convolution."""
         return self.convolutions + 2

@@ -187,7 +187,7 @@ class NormDelta:
 
     @property
     def in_full(self) -> bool:
-        """Whether the LoRA's scale does not matter."""
+        """True if the LoRA's scale does not matter."""
         return self.replaces
 
     def output(

@@ -18,7 +18,7 @@ from flux1.model.transformer import Transformer
 
 
 def modulation_is_stored(transformer: Transformer) -> bool:
-    """Whether the layers of the modulation keep their weights in another form."""
+    """Return whether the layers of the modulation keep their weights in another form."""
     first = next((part for part in transformer.modules() if isinstance(part, Modulation)), None)
     return first is not None and isinstance(first.lin, StoredLinear)
 

@@ -1,4 +1,4 @@
-"""How fast this machine is: a product, a weight decoded, a file read, each tried for a moment."""
+"""The speed of this machine: a product, a weight decoded, a file read, each tried for a moment."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ SIDE, ROWS = 3072, 512  # of a product: as in FLUX.1's layers
 
 @dataclass(frozen=True)
 class DeviceSpeed:
-    """How fast a device is: operations a second in a linear layer, numbers a second that are
+    """The speed of a device: operations a second in a linear layer, numbers a second that are
     brought from their file's form to the compute dtype, bytes a second from the disk. None: not
     known."""
 

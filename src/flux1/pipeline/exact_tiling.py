@@ -54,7 +54,7 @@ class Map:
 
 
 def strip_rows(channels: int, width: int) -> int:
-    """How many rows a strip has."""
+    """Return how many rows a strip has."""
     return max(1, STRIP // (channels * width))
 
 

@@ -1,4 +1,4 @@
-"""How many bytes drawing takes beside the weights: closed forms of encoding a prompt, of a model
+"""The bytes that drawing takes beside the weights: closed forms of encoding a prompt, of a model
 call and of a decode.
 
 All count what is alive at the fullest moment, as the code of `model/` keeps it (no gradients), and

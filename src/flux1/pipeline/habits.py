@@ -1,4 +1,4 @@
-"""What diffusers' users reach for on a pipeline, and what does the same here."""
+"""Names that diffusers' users reach for, each with the one that does the same here."""
 
 HABITS = {
     "enable_model_cpu_offload": "FluxPipeline.from_pretrained(..., memory='auto')",

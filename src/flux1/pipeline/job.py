@@ -63,7 +63,7 @@ class Job:
         self.x, self.t = next(self._steps)
 
     def rows(self) -> list[Row]:
-        """What to evaluate now: one row, or two under classifier-free guidance."""
+        """Return the rows to evaluate now: one row, or two under classifier-free guidance."""
         return self._rows(self.t)
 
     def rows_ahead(self, evaluations: int) -> list[Row]:

@@ -57,12 +57,12 @@ class Loaded:
 
     @property
     def comes_and_goes(self) -> bool:
-        """Whether networks leave while others work: never."""
+        """False: no network leaves while others work."""
         return False
 
     @property
     def all_resident(self) -> bool:
-        """Whether all networks are in memory at once: always."""
+        """True: all networks are in memory at once."""
         return True
 
     @property

@@ -1,4 +1,4 @@
-"""How much memory may be taken: what is said, or what is free."""
+"""The memory that may be taken: as much as is given, or as is free."""
 
 import sys
 from dataclasses import dataclass, replace

@@ -85,12 +85,12 @@ class ModelCost:
 
     @property
     def keeps(self) -> tuple[Keep, ...]:
-        """How the transformer can be kept."""
+        """The forms in which the transformer can be kept."""
         return ("plain", "packed", "mapped") if self.transformer.stored else ("plain",)
 
     @property
     def text_keeps(self) -> tuple[Keep, ...]:
-        """How the text encoders can be kept: a sentence encoder is always plain."""
+        """The forms in which the text encoders can be kept: a sentence encoder is always plain."""
         stored = all(KINDS[kind].stored for kind in self.variant.text.encoders)
         return self.keeps if stored else ("plain",)
 

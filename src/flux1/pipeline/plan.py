@@ -89,8 +89,8 @@ class Workload:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model's networks lie, and how. `keep` and `quantize` are the transformer's,
-    `keep_text` the text encoders'.
+    """The devices on which a model's networks lie, and the form in which they are kept. `keep` and
+    `quantize` are the transformer's, `keep_text` the text encoders'.
 
     `offload`: which networks leave memory for others: none; the text encoders, before the others
     come; or all, so that there is one at a time.

@@ -1,4 +1,5 @@
-"""What a person sees while a model is loaded and drawn with: on a terminal or in a notebook."""
+"""The bars that a person sees while a model is loaded and drawn with: on a terminal or in a
+notebook."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def shown(console: Console, wanted: bool | None) -> bool:
-    """Whether a bar is shown: as it is wanted; for None, where a person looks on."""
+    """Return whether a bar is shown: as it is wanted; for None, where a person looks on."""
     return console.is_terminal or console.is_jupyter if wanted is None else wanted
 
 

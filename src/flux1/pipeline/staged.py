@@ -113,17 +113,17 @@ class Staged:
 
     @property
     def exact_tiling(self) -> bool:
-        """Whether pictures are decoded a strip of rows at a time, exactly."""
+        """True if pictures are decoded a strip of rows at a time, exactly."""
         return self._placement.exact_tiling
 
     @property
     def comes_and_goes(self) -> bool:
-        """Whether networks leave while others work: they may."""
+        """True: networks may leave while others work."""
         return True
 
     @property
     def all_resident(self) -> bool:
-        """Whether all networks are in memory at once, as they were prepared last."""
+        """True if all networks are in memory at once, as they were prepared last."""
         return self._placement.offload == "none"
 
     @property
@@ -155,7 +155,8 @@ class Staged:
 
     @property
     def _placement(self) -> Placement:
-        """How what was prepared last is drawn; if nothing was, a picture of the usual size."""
+        """The placement with which the requests prepared last are drawn; if none were, that of a
+        picture of the usual size."""
         if self.estimate is None:
             self.prepare([make_request(self.variant, "any", seed=0)])
         assert self.estimate is not None

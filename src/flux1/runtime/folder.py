@@ -38,7 +38,7 @@ def index_of(exported: Exported) -> dict[str, object]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it may be a folder of graphs."""
+    """Return whether it may be a folder of graphs."""
     return (path / INDEX).is_file()
 
 

@@ -113,7 +113,7 @@ def make_identity(path: Path) -> None:
 def _certificate(
     role: str, name: str, owner: ec.EllipticCurvePrivateKey, usage: str
 ) -> x509.CertificateBuilder:
-    """What the certificates of issuer and signer have in common."""
+    """Return what the certificates of issuer and signer have in common."""
 
     def named(text: str) -> x509.Name:
         parts = ((NameOID.ORGANIZATION_NAME, "flux1"), (NameOID.COMMON_NAME, text))

@@ -32,7 +32,7 @@ _UNTRUSTED = "signingCredential.untrusted"
 
 @dataclass(frozen=True)
 class Report:
-    """What a file says about itself, and whether that holds.
+    """A file's statements about itself, and whether they hold.
 
     `found`: it has a manifest that can be read. `valid`: signature and content agree with it.
     `ours`: this server's certificate signed it (and still has, if the picture was changed since).
@@ -129,7 +129,7 @@ class Credentials:
         return signed.getvalue()
 
     def verify(self, data: bytes) -> Report:
-        """What any bytes say about themselves. Never raises for what they are."""
+        """Return what any bytes say about themselves. Never raises for what they are."""
         c2pa = _c2pa()
         media_type = _media_type(data)
         if media_type is None:
@@ -213,7 +213,7 @@ def _assertion(manifest: Any, label: str) -> Any:
 
 
 def _at(value: Any, *path: str | int | None) -> Any:
-    """What lies at a path inside a stranger's JSON, None if nothing does."""
+    """Return what lies at a path inside a stranger's JSON, None if nothing does."""
     for step in path:
         try:
             value = value[step]

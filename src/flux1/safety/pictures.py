@@ -1,4 +1,4 @@
-"""What may be shown: a classifier scores a finished picture, a policy reads the scores.
+"""A policy for pictures: a classifier scores a finished picture, a policy reads the scores.
 
 tolerance             0     1     2     3     4     5     6
 blocked from a score  0.30  0.50  0.70  0.80  0.90  0.95  0.99
@@ -37,7 +37,7 @@ class PictureClassifier(Protocol):
 
 @dataclass(frozen=True)
 class PicturePolicy:
-    """What of a classifier's scores blocks."""
+    """The thresholds at which a classifier's scores block a picture."""
 
     classifier: PictureClassifier
 

@@ -1,4 +1,4 @@
-"""What may be asked for in words.
+"""A policy for prompts.
 
 A tolerance from 0 (strict) to 6 says how much passes. Each listed phrase has a level, the highest
 tolerance that it is blocked at, so whatever blocks at one tolerance blocks at every stricter one:
@@ -74,7 +74,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class _Node:
-    """Of a tree of phrases: what may follow, and the rules that end here."""
+    """A node in a tree of phrases: the words that may follow, and the rules that end here."""
 
     follow: dict[str, "_Node"] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
@@ -114,7 +114,8 @@ class PromptPolicy:
         return cls(rules)
 
     def check(self, text: str, tolerance: int) -> Verdict:
-        """What `text` asks for. A category's score is (level + 1) / 7 of its strongest phrase.
+        """Return what `text` asks for. A category's score is (level + 1) / 7 of its strongest
+        phrase.
 
         `tolerance` is 0 to 6 (ValueError for any other).
         """
@@ -218,7 +219,8 @@ def _lattice(text: str, longest: int) -> _Lattice:
 
 
 def _gap(text: str, one: re.Match[str], two: re.Match[str]) -> str | None:
-    """What stands between two words of one letter each, None if they are others or far apart."""
+    """Return what stands between two words of one letter each, None if they are others or far
+    apart."""
     alone = one.end() - one.start() == two.end() - two.start() == 1
     return text[one.end() : two.start()] if alone and two.start() - one.end() <= 3 else None
 

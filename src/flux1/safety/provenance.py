@@ -1,4 +1,4 @@
-"""Where a picture came from: the whole recipe, inside the file, readable by anyone.
+"""Provenance of a picture: the whole recipe, inside the file, readable by anyone.
 
 PNG keeps it as an iTXt chunk named `flux1`; JPEG and WebP as EXIF UserComment. All three carry
 EXIF Software, so that other programs can tell a generated picture from a photograph.

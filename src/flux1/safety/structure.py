@@ -1,4 +1,4 @@
-"""Of how many pieces is a picture file made?
+"""Counts the pieces that a picture file is made of.
 
 Readers take each piece of a file in hand, so a file torn into millions of them keeps a reader busy
 for minutes though it is small. The frame is walked here first, in C's time or in few steps.

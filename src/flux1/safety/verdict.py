@@ -1,4 +1,4 @@
-"""What a check of words or of a picture says."""
+"""The verdict of a check of words or of a picture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

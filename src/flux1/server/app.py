@@ -96,7 +96,7 @@ async def _working(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _message(parts: Parts, stored: StoredRequest) -> str:
-    """What a webhook is told of a request, with a link that works from now."""
+    """Return what a webhook is told of a request, with a link that works from now."""
     link = None
     if stored.pictures and stored.pictures[0].erased is None:
         link = stored.output["address"] + signed_path(parts, stored.pictures[0])[0]

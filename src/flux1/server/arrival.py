@@ -1,4 +1,4 @@
-"""How a request for pictures comes in, in whatever format: what it says about itself, and what may
+"""The arrival of a request for pictures, in whatever format: what it says about itself, and what may
 be answered to it."""
 
 import hashlib
@@ -45,8 +45,8 @@ ReadTimeout = Annotated[
 
 @dataclass(frozen=True)
 class Arrival:
-    """How a request came: through which wire format, to which address of ours, and what it says
-    about itself."""
+    """The arrival of a request: through which wire format, to which address of ours, and what it
+    says about itself."""
 
     api: str
     request_id: str

@@ -1,4 +1,4 @@
-"""What every wire format becomes: an `Ask`, and the row that keeps it."""
+"""The form that every wire format is read into: an `Ask`, and the row that keeps it."""
 
 import secrets
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Ask:
-    """What every wire format becomes. `labels` are kept in the audit as they came."""
+    """The form that every wire format is read into. `labels` are kept in the audit as they came."""
 
     model: Model
     asked_model: str

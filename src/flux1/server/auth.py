@@ -30,7 +30,7 @@ class Caller:
     limits: Limits
 
     def quotas(self, settings: ServerSettings) -> list[Quota]:
-        """What it uses: of its account's quota, since keys can be made at will, and its key's."""
+        """Return the quotas: the account's, since keys can be made at will, and the key's."""
         account = Limits.of(settings, None).quota()
         return [account] if self.key is None else [account, self.limits.quota(self.key)]
 

@@ -31,7 +31,7 @@ KnobFields: Any = knob_fields(*KNOWN_KNOBS)
 
 
 class FluxBody(KnobFields):
-    """What `POST /v1/flux-dev` reads."""
+    """The body of `POST /v1/flux-dev`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,7 +80,7 @@ Status = Literal[
 
 
 class Result(BaseModel):
-    """Where a request stands. `result.sample` is the picture's link once it is Ready."""
+    """The state of a request. `result.sample` is the picture's link once it is Ready."""
 
     id: str
     status: Status

@@ -1,5 +1,5 @@
-"""What requests bring along: whose it is is known before it is kept, and all of it together is
-bounded in size and in time."""
+"""Request bodies: whose it is is known before it is kept, and all of it together is bounded in
+size and in time."""
 
 import asyncio
 import contextlib

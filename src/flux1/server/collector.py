@@ -1,4 +1,4 @@
-"""Where traces go: to a collector, or nowhere."""
+"""The sink of traces: to a collector, or nowhere."""
 
 from pydantic import HttpUrl
 

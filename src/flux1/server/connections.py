@@ -33,8 +33,9 @@ KEPT_DESCRIPTORS = 128  # for the database, pictures and webhooks
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """How many connections there may be: `total`, and `per_address` (an IPv6 network of 64 bits
-    counts as one). Those of `proxies` are many people's, and are counted in the total alone."""
+    """The number of connections that there may be: `total`, and `per_address` (an IPv6 network
+    of 64 bits counts as one). Those of `proxies` are many people's, and are counted in the total
+    alone."""
 
     total: int = 2_000
     per_address: int = 200
@@ -47,7 +48,7 @@ def serve_app(app: Any, limits: ConnectionLimits) -> "Server":
 
 
 def configure(app: Any, limits: ConnectionLimits) -> uvicorn.Config:
-    """How uvicorn serves an application here."""
+    """Return how uvicorn serves an application here."""
     return uvicorn.Config(
         app,
         http=cast(Any, type("Connection", (Connection,), {"limits": limits})),
@@ -138,11 +139,11 @@ class Connection(H11Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request of this connection is being answered."""
+        """True if a request of this connection is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _is_torn_up(self, data: bytes) -> bool:
-        """Whether heads and chunks come in more and smaller pieces than anybody needs."""
+        """Return whether heads and chunks come in more and smaller pieces than anybody needs."""
         if self.busy and not any(name == b"transfer-encoding" for name, _ in self.headers):
             return False
         self.received += len(data)
@@ -211,7 +212,7 @@ def limits_for(total: int, per_address: int, proxies: str) -> ConnectionLimits:
 
 
 def _descriptors() -> int:
-    """How many files this process may have open, after asking for more."""
+    """Return how many files this process may have open, after asking for more."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -226,8 +227,9 @@ def _descriptors() -> int:
 
 
 def tell_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What the event loop does with failures that are nobody's: one line where the system has no
-    more to give, since asyncio tries to accept over and over and tells each failure at length."""
+    """Handle failures in the event loop that are nobody's: one line where the system
+    has no more to give, since asyncio tries to accept over and over and tells each failure at
+    length."""
     failure = context.get("exception")
     if isinstance(failure, OSError) and "accept" in str(context.get("message")):
         log.warning("a connection could not be accepted", reason=failure.strerror)

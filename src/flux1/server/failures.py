@@ -25,12 +25,13 @@ STORE_AWAY = "the server cannot reach what it keeps its data in; its log says wh
 
 
 def message_of(error: Flux1Error) -> str:
-    """What strangers may read of it: a store's own words may hold paths, addresses and names."""
+    """Return what strangers may read of it: a store's own words may hold paths, addresses and
+    names."""
     return STORE_AWAY if isinstance(error, StoreError) else str(error)
 
 
 def may_repeat(error: Flux1Error) -> bool:
-    """Whether the same request could succeed another time."""
+    """Return whether the same request could succeed another time."""
     return isinstance(error, _PASSING)
 
 

@@ -78,7 +78,7 @@ def refuse_unknown(body: dict[Any, Any], known: Iterable[str], also: Iterable[st
 
 
 def check_text(field: str, value: Any) -> None:
-    """What no database or file could keep."""
+    """Refuse characters that no database or file could keep."""
     for text in (field, value):
         if isinstance(text, str) and ("\0" in text or not _encodes(text)):
             raise RequestError(ascii(field)[1:-1][:100], "holds characters that are not text")

@@ -121,7 +121,7 @@ class Generation:
         return self._rates.hit(caller.key.id, caller.limits.requests_per_minute)
 
     async def _known(self, stored: StoredRequest, arrival: Arrival) -> OpenRequest | StoredRequest:
-        """What an idempotency key stands for: the same request, open or ended."""
+        """Return what an idempotency key stands for: the same request, open or ended."""
         if stored.body_hash != arrival.body_hash:
             raise Problem(
                 400,
@@ -338,7 +338,7 @@ class Generation:
         return stored, error
 
     def _parked(self, opened: OpenRequest, error: Flux1Error) -> bool:
-        """Whether its row stays open for the next start to take it up."""
+        """Return whether its row stays open for the next start to take it up."""
         return isinstance(error, StoppingError) and opened.stored.asynchronous
 
     def cancel(self, job_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a stranger typed in an address, before a database sees it."""
+"""Checks of the ids and words that a stranger typed into an address, before a database sees it."""
 
 import re
 
@@ -9,7 +9,7 @@ LONGEST_SEARCH = 200
 
 
 def is_plain_id(text: str) -> bool:
-    """Whether this could be an id of ours."""
+    """Return whether this could be an id of ours."""
     return _ID.fullmatch(text) is not None
 
 
@@ -21,7 +21,7 @@ def plain_id(text: str) -> str:
 
 
 def plain_words(text: str) -> str:
-    """What a list is searched for (Problem 400)."""
+    """Return the words that a list is searched for (Problem 400 for none that a database takes)."""
     if "\0" in text or len(text) > LONGEST_SEARCH:
         raise Problem(400, f"text: is not text of at most {LONGEST_SEARCH} characters",
                       "invalid_value", param="text")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a caller may use: requests a minute, requests at once, pictures and megapixels a day."""
+"""Limits on a caller's use: requests a minute, requests at once, pictures and megapixels a day."""
 
 import time
 from dataclasses import dataclass, fields
@@ -35,7 +35,7 @@ class Limits:
         return cls(**{field.name: chosen(field.name) for field in fields(cls)})
 
     def quota(self, key: Key | None = None) -> Quota:
-        """What these limits let a key, or its account, have open and draw in a day."""
+        """Return what these limits let a key, or its account, have open and draw in a day."""
         id = None if key is None else key.id
         return Quota(id, self.concurrency, self.images_per_day, self.megapixels_per_day)
 

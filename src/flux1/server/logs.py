@@ -14,7 +14,7 @@ LINES, TRACEBACKS = 200, 5  # of one kind in each period
 
 @dataclass
 class _Kind:
-    """What came of a kind of line since its period began, and what was left out."""
+    """A count of one kind of log line since its period began: those written and those left out."""
 
     began: float
     came: int = 0

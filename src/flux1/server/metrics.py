@@ -1,4 +1,4 @@
-"""What Prometheus reads. Each server has its own registry: nothing is global."""
+"""Metrics for Prometheus. Each server has its own registry: nothing is global."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

@@ -20,7 +20,7 @@ _ELSEWHERE = {
 
 
 def hint(request: Request) -> str:
-    """What is not here, and what may have been meant."""
+    """Return a line that says what is not here, and what may have been meant."""
     path = request.scope["path"]
     return f"there is no {path[:100]} here{_meant(request, path)}"
 

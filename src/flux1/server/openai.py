@@ -66,7 +66,7 @@ KnobFields: Any = knob_fields()
 
 
 class ImageGenerationBody(KnobFields):
-    """What `POST /v1/images/generations` reads."""
+    """The body of `POST /v1/images/generations`."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"required": ["prompt"]})
 

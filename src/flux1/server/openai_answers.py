@@ -49,7 +49,7 @@ class Timings(BaseModel):
 
 
 class ImagesResponse(BaseModel):
-    """What `POST /v1/images/generations` answers."""
+    """The answer of `POST /v1/images/generations`."""
 
     id: str = Field(description="Look the request up at /v1/requests/{id}.")
     created: int

@@ -1,4 +1,4 @@
-"""What becomes of a drawn picture: looked at, made a file, signed, stored."""
+"""The way of a drawn picture: looked at, made a file, signed, stored."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -51,7 +51,7 @@ class PictureFiles:
         _encoded(ask, PIL.Image.new("RGB", (16, 16)), ask.request.seed)
 
     async def may_show(self, picture: Image, tolerance: int) -> bool:
-        """Whether a preview is within policy: late ones are almost the picture."""
+        """Return whether a preview is within policy: late ones are almost the picture."""
         check = self._parts.pictures.check
         verdict = await to_thread.run_sync(check, picture, tolerance, limiter=self._threads)
         return not verdict.blocked

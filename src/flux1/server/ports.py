@@ -1,4 +1,4 @@
-"""What the server needs of the rooms that it must not import. `cli/serve.py` joins them."""
+"""Ports to the packages that the server must not import. `cli/serve.py` joins them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ class Model:
 
 
 class Engine(Protocol):
-    """Where pictures are made. Thread-safe; events come from the engine's own threads."""
+    """The port to whatever makes pictures. Thread-safe; events come from the engine's own
+    threads."""
 
     models: Mapping[str, Model]
 
@@ -41,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def place(self, order_id: str) -> Queued | None:
-        """Where a waiting order stands; None if it runs or is not here."""
+        """Return where a waiting order stands; None if it runs or is not here."""
         ...
 
     def progress(self, order_id: str) -> float | None:

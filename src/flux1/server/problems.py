@@ -39,7 +39,7 @@ LONGEST_RETRY_S = 120  # OpenAI's client does not ask again at all when told to 
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """The error's type, code and message."""
 
     message: str
     type: str
@@ -163,7 +163,7 @@ def unexpected() -> Problem:
 
 
 def _methods(request: Request) -> list[str]:
-    """What may be done with a path: by all of its routes, not by the first alone."""
+    """Return what may be done with a path: by all of its routes, not by the first alone."""
 
     def allowed(method: str) -> bool:
         scope = {**request.scope, "method": method}

@@ -1,4 +1,5 @@
-"""How long the event loop lets everybody wait: what a stranger may hold up is measured here."""
+"""Measures how long the event loop lets everybody wait: what a stranger may hold up is measured
+here."""
 
 import asyncio
 import time

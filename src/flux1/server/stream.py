@@ -78,7 +78,7 @@ async def _events(
 
 
 async def _with_heartbeat(told: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """What comes, and None whenever nothing came for a while: proxies cut silent answers."""
+    """Yield what comes, and None whenever nothing came for a while: proxies cut silent answers."""
     coming = asyncio.ensure_future(anext(told))
     try:
         while True:

@@ -48,7 +48,7 @@ async def check_target(url: str, private_allowed: bool) -> str:
 
 
 def is_outside(place: str) -> bool:
-    """Whether an address is one of the public internet, whatever it is wrapped in."""
+    """Return whether an address is one of the public internet, whatever it is wrapped in."""
     address = ipaddress.ip_address(place)
     if address.version == 6:
         interface = address.packed[8:12]

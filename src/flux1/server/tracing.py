@@ -1,4 +1,5 @@
-"""What becomes of requests and requests, for a collector of traces. Off, it costs nothing."""
+"""Traces of HTTP requests and of what they draw, for a collector of traces. Off, it costs
+nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ class RequestTrace:
     """A request's way through the server. This one is not traced."""
 
     def heard(self, event: OrderEvent) -> None:
-        """What the engine says of it."""
+        """Hear what the engine says of the request."""
 
     def lap(self, part: str, image: int | None) -> None:
         """A part of the work on a picture (None: on all of them) is done: all that was done since
@@ -25,10 +26,11 @@ class RequestTrace:
 
 
 class Tracing:
-    """Where traces go: from this one, nowhere."""
+    """A sink for traces; this one sends them nowhere."""
 
     def telemetry(self) -> TelemetryConfig:
-        """What FastAPI does by itself: nothing that the environment or a library could turn on."""
+        """Return the settings of FastAPI's telemetry: nothing that the environment or a library
+        could turn on."""
         return {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
     def received(self, scope: Mapping[str, Any], request_id: str) -> None:

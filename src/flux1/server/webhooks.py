@@ -81,7 +81,7 @@ class Courier:
                     await asyncio.wait_for(self._wake.wait(), pause_s)
 
     async def _due(self) -> list[Delivery]:
-        """What may go out now: a few of each account and to each host."""
+        """Return what may go out now: a few of each account and to each host."""
         accounts = Counter(one.account_id for one in self._under_way.values())
         hosts = Counter(one.host for one in self._under_way.values())
         full = [account for account, count in accounts.items() if count >= FOR_ONE]

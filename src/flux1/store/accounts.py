@@ -154,7 +154,8 @@ class Accounts:
 
     @cached_property
     def _unknown_hash(self) -> str:
-        """What the password for an unknown e-mail is compared with: the same work, no match."""
+        """The hash that the password for an unknown e-mail is compared with: the same work, no
+        match."""
         return self._passwords.hash(secrets.token_urlsafe())
 
     def _hash(self, password: str) -> str:

@@ -111,7 +111,8 @@ class LinkSigner:
         return f"exp={until}&sig={self._signature(picture_id, until)}"
 
     def check(self, picture_id: str, exp: str, sig: str, now: datetime) -> bool:
-        """Whether `exp` and `sig` are what `sign` gave for this picture, and are still good."""
+        """Return whether `exp` and `sig` are what `sign` gave for this picture, and are still
+        good."""
         if not re.fullmatch(r"[0-9]{1,12}", exp):
             return False
         genuine = self._signature(picture_id, int(exp)).encode()
@@ -139,7 +140,8 @@ def _write_private(target: Path, data: bytes) -> None:
 
 
 def _paths(picture_id: str, media_type: str) -> tuple[str, str]:
-    """Where a picture lies, and where it lay before: by the end of its id, which is a number."""
+    """Return where a picture lies, and where it lay before: by the end of its id, which is a
+    number."""
     path = _path(picture_id, media_type)
     return path, f"{picture_id[-2:]}/{path.partition('/')[2]}"
 

@@ -39,7 +39,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class KeyLimits:
-    """What a key may do; None is the server's default. RequestError for a number out of bounds."""
+    """The limits of a key; None is the server's default. RequestError for a number out of
+    bounds."""
 
     requests_per_minute: int | None = None
     concurrency: int | None = None
@@ -185,7 +186,7 @@ def _insert(
 
 
 def _revoke(connection: Connection, account_id: str, key_id: str, now: datetime) -> bool:
-    """Whether this call is the one that revoked it."""
+    """Return whether this call is the one that revoked it."""
     mine = KEYS.update().where(KEYS.c.id == key_id, KEYS.c.account_id == account_id)
     change = mine.where(KEYS.c.revoked.is_(None)).values(revoked=now)
     return connection.execute(change).rowcount == 1

@@ -25,8 +25,8 @@ _KEY = "hashtext('flux1 serve')"
 
 class Lease(Protocol):
     def held(self) -> bool:
-        """Whether it is this process's; taken anew where the line to it was cut. StoreError while
-        nobody can know."""
+        """Return whether it is this process's; taken anew where the line to it was cut.
+        StoreError while nobody can know."""
         ...
 
     def release(self) -> None: ...

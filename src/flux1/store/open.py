@@ -33,7 +33,7 @@ class Store:
     folder: Path
 
     def troubles(self) -> list[str]:
-        """What of it does not answer, or is full; nothing of where it is. Blocks."""
+        """Return which parts do not answer, or are full; nothing of where they are. Blocks."""
         found = []
         for what, probe in (
             ("the database", self.database.probe),

@@ -1,4 +1,5 @@
-"""What may be open at once and drawn in a day, counted in the transaction that reserves it.
+"""Quotas on what may be open at once and drawn in a day, counted in the transaction that reserves
+it.
 
 What is open counts whole: its pictures are used as soon as they are asked for, and given back if
 they do not come. So no race, and no second process, draws one picture more than is allowed.
@@ -17,8 +18,8 @@ OPEN = ("queued", "running")
 
 @dataclass(frozen=True)
 class Quota:
-    """What an account (`key_id` None), or one key of it, may have open at once and use in a day of
-    UTC. A megapixel is 1 000 000 pixels."""
+    """The amount that an account (`key_id` None), or one key of it, may have open at once and
+    use in a day of UTC. A megapixel is 1 000 000 pixels."""
 
     key_id: str | None
     requests: int

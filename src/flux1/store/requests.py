@@ -44,13 +44,13 @@ class StoredPicture(NewPicture):
 
     @property
     def cursor(self) -> str:
-        """What `before` takes to go on after this picture."""
+        """The value of `before` that goes on after this picture."""
         return self.id
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewRequest:
-    """What is known of a request when it is accepted.
+    """A request as it is known when it is accepted.
 
     `asked_model` is the client's name for `model`. `parameters` is enough to draw it again,
     `output` how it is to be answered. `images` and `pixels` (of all images) count against quotas
@@ -108,12 +108,12 @@ class StoredRequest:
 
     @property
     def cursor(self) -> str:
-        """What `before` takes to go on after this request."""
+        """The value of `before` that goes on after this request."""
         return self.id
 
     @property
     def notes(self) -> list[str]:
-        """What was said of the request when it was accepted, a line each."""
+        """The remarks on the request when it was accepted, a line each."""
         return list(self.output.get("notes", ()))
 
 
@@ -152,7 +152,7 @@ class Requests:
         return stored, fresh
 
     def under_key(self, account_id: str, idempotency_key: str) -> StoredRequest | None:
-        """What an account's idempotency key stands for."""
+        """Return what an account's idempotency key stands for."""
         same = select(*_COLUMNS).where(*_under_key(account_id, idempotency_key))
         return next(iter(self._requests(same)), None)
 
@@ -287,7 +287,7 @@ class Requests:
         return self._requests(query.order_by(JOBS.c.created.desc(), JOBS.c.id.desc()).limit(limit))
 
     def counts(self) -> dict[RequestStatus, int]:
-        """How many requests there are of each status, 0 included."""
+        """Return how many requests there are of each status, 0 included."""
         query = select(JOBS.c.status, func.count().label("count")).group_by(JOBS.c.status)
         there = {row["status"]: row["count"] for row in self._database.all(query)}
         return {status: there.get(status, 0) for status in get_args(RequestStatus)}
@@ -363,7 +363,7 @@ class Requests:
 
 
 def _under_key(account_id: str, idempotency_key: str | None) -> tuple[ColumnElement[bool], ...]:
-    """Of an account's rows, that of a key; none where there is no key."""
+    """Selects an account's row under an idempotency key; none where there is no key."""
     return (JOBS.c.account_id == account_id, JOBS.c.idempotency_key == (idempotency_key or ""))
 
 
@@ -399,7 +399,7 @@ def _announce(connection: Connection, id: str, now: datetime) -> None:
 
 
 def _older(table: Table, id: str) -> ColumnElement[bool]:
-    """Of the rows in the order of their creation, those before the row of that id."""
+    """Selects the rows that were created before the row of that id."""
     row = table.alias()
     created = select(row.c.created).where(row.c.id == id).scalar_subquery()
     return tuple_(table.c.created, table.c.id) < tuple_(created, literal(id, Text))

@@ -1,4 +1,4 @@
-"""What was drawn: per account, key and day (UTC). Failed requests are not counted."""
+"""Usage: the pictures drawn per account, key and day (UTC). Failed requests are not counted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class KeyUsage(NamedTuple):
 
 
 class Usage:
-    """Where `account_id` or `key_id` is None, all of them count."""
+    """Sums of what was drawn. Where `account_id` or `key_id` is None, all of them count."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

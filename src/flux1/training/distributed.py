@@ -33,7 +33,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes files and speaks."""
+        """True if this is the one that writes files and speaks."""
         return self.rank == 0
 
     def own(self, rows: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class World:
         return total / self.size
 
     def any(self, here: bool, device: torch.device) -> bool:
-        """Whether it is so for one of the processes; all get the same answer."""
+        """Return whether `here` is true in any process; all get the same answer."""
         if self.size == 1:
             return here
         flag = torch.tensor(int(here), device=device)
@@ -65,7 +65,8 @@ class World:
         return bool(flag)
 
     def average_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Of parameters that every process holds whole; FSDP averages those that it has divided."""
+        """Average the gradients of parameters that every process holds whole; FSDP averages
+        those that it has divided."""
         if self.size == 1:
             return
         for parameter in parameters:
@@ -74,7 +75,7 @@ class World:
                 parameter.grad /= self.size
 
     def share(self, value: Thing) -> Thing:
-        """What the first process has, for all."""
+        """Return what the first process has, for all."""
         if self.size == 1:
             return value
         shared = [value]

@@ -1,4 +1,4 @@
-"""Where a run's figures go: a file of JSON lines always, TensorBoard and Weights & Biases if asked.
+"""Writes a run's figures: a file of JSON lines always, TensorBoard and Weights & Biases if asked.
 
 The two are imported when they are asked for, and not before.
 """
@@ -149,7 +149,7 @@ def open_loggers(
 
 
 class Pace:
-    """How fast a run goes: things a second since the last row, and what the data alone would do."""
+    """The speed of a run: things a second since the last row, and what the data alone would do."""
 
     def __init__(self, batch_size: int) -> None:
         self._size = batch_size

@@ -32,7 +32,8 @@ from flux1.training.progress import RunProgress, memory_taken
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long, how fast, how often. Rates: warm up, hold, then fall linearly to zero.
+    """Settings of a training loop: its length, rates and intervals. Rates warm up, hold, then fall
+    linearly to zero.
 
     `learning_rate` is AdamW's, `matrix_learning_rate` Muon's. `precision` is that of the matrix
     products; weights and averages are always float32, moments too but for `adamw8bit`. `patience`:
@@ -103,8 +104,8 @@ def step_seed(seed: int, step: int) -> int:
 
 @dataclass(frozen=True)
 class Ran:
-    """How far a run came: the averaged weights, the steps done, and which of them in this run had
-    no finite gradient and changed nothing."""
+    """The outcome of a run: the averaged weights, the steps done, and which of them in this run
+    had no finite gradient and changed nothing."""
 
     ema: Ema
     done: int
@@ -113,7 +114,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step gave; `waited` seconds of it for its batch."""
+    """The results of a step; `waited` seconds of it for its batch."""
 
     loss: float
     norm: float

@@ -13,8 +13,8 @@ from flux1.model.transformer import Transformer
 
 
 class Branch(nn.Module):
-    """What one layer gains: scale * up(down(x)). `up` begins at zero, so training begins at the
-    network as it is."""
+    """The branch that one layer gains: scale * up(down(x)). `up` begins at zero, so training
+    begins at the network as it is."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float) -> None:
         super().__init__()

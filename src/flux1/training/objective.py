@@ -1,4 +1,4 @@
-"""What the loop needs to know of an objective."""
+"""The protocol through which the loop uses an objective."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class ParameterGroups:
-    """Which parameters Muon moves; AdamW moves the rest."""
+    """Two groups of parameters: Muon moves the matrices, AdamW the others."""
 
     matrices: list[nn.Parameter]
     others: list[nn.Parameter]
@@ -31,7 +31,7 @@ class Objective(Protocol[Network]):
 
     @property
     def unit(self) -> str:
-        """What a batch has `batch_size` of: "images", "captions"."""
+        """The noun for what a batch has `batch_size` of: "images", "captions"."""
         ...
 
     def batch(self, step: int) -> Any:

@@ -1,4 +1,4 @@
-"""How far a run is, for a person: a bar in a terminal, else a line at every row of the log."""
+"""The progress of a run, for a person: a bar in a terminal, else a line at every row of the log."""
 
 import time
 from types import TracebackType

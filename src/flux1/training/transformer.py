@@ -1,4 +1,5 @@
-"""What the objectives of the transformer share: first weights, a prediction, groups, a preview."""
+"""Code that the objectives of the transformer share: first weights, a prediction, groups, a
+preview."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -97,7 +97,7 @@ class Conversion:
 
     @property
     def dtypes(self) -> dict[str, int]:
-        """How many tensors each dtype will have, most first."""
+        """The number of tensors that each dtype will have, most first."""
         forms = (f for t in self.targets for one in t.pending for f in one.forms.values())
         return dict(Counter(form.dtype for form in forms).most_common())
 
@@ -388,7 +388,7 @@ def _made(encoding: Encoding, state: Mapping[str, Tensor], name: str, full: str)
 def _encoding_of(
     row: NetworkKind, name: str, empty: Tensor, layout: Layout, encoding: Encoding | None
 ) -> Encoding:
-    """How one tensor is kept, of a network that is kept in `encoding` (None: as it was)."""
+    """Return how one tensor is kept, of a network that is kept in `encoding` (None: as it was)."""
     kept = plain(WORDS[empty.dtype])
     if layout == "gguf" and (empty.ndim < 2 or empty.numel() <= SMALL):
         return plain("F32")

@@ -56,7 +56,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class DtypeShare:
-    """How many tensors a dtype has, and how many bytes they take in the file."""
+    """The number of tensors of a dtype, and the bytes that they take in the file."""
 
     tensors: int
     bytes: int

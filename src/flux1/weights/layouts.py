@@ -173,7 +173,7 @@ def _page(variant: Variant | None) -> str | None:
 
 
 def _may_be(file: Path, variant: Variant) -> bool:
-    """Whether the file's name is this variant's, or nobody's."""
+    """Return whether the file's name is this variant's, or nobody's."""
     named = named_row(file.stem)
     return named is None or named.id == variant.id
 

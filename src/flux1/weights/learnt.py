@@ -1,4 +1,5 @@
-"""What the weights in a folder were trained on: their words, and the sizes of their pictures."""
+"""Reads what the weights in a folder were trained on: their words, and the sizes of their
+pictures."""
 
 import re
 from pathlib import Path

@@ -31,8 +31,9 @@ RANDOM_SEED = 0  # of the variants whose weights are drawn, not read
 
 @dataclass(frozen=True)
 class Storage:
-    """Where a network's weights go, and how they are kept there: brought to `dtype`, or in another
-    form where `keep` and `quantize` say so and the kind of network allows it."""
+    """The device on which a network's weights are loaded, and the form that they are kept in:
+    brought to `dtype`, or in another form where `keep` and `quantize` say so and the kind of
+    network allows it."""
 
     dtype: torch.dtype = torch.float32
     device: Device = "cpu"

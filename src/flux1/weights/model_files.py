@@ -31,8 +31,8 @@ SLICES, SLICE = 64, 4096  # what a model's hash reads of each file's data
 
 @dataclass(frozen=True)
 class Files:
-    """Where the networks of a model are; several may share a checkpoint. The transformer and the
-    autoencoder come before the text encoders; `tokenizers` are by the kind of their encoder.
+    """The checkpoints of a model's networks; several may share a checkpoint. The transformer and
+    the autoencoder come before the text encoders; `tokenizers` are by the kind of their encoder.
 
     When the transformer is loaded, `loras` are merged into it at scale 1, and a network that embeds
     guidance is fixed at the scale `guidance`, if one is given.
@@ -51,7 +51,7 @@ class Files:
 
     @property
     def computed(self) -> bool:
-        """Whether no file has the transformer's weights as it draws with them."""
+        """True if no file has the transformer's weights as it draws with them."""
         return bool(self.loras) or self.guidance is not None
 
 

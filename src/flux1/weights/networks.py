@@ -42,7 +42,8 @@ class OpenedNetwork:
 def find_networks(
     place: str, models: Path | None = None
 ) -> tuple[Mapping[Kind, Checkpoint], Source | None]:
-    """Where the networks of a file, a folder or a model's name are; of a whole model, its source.
+    """Return where the networks of a file, a folder or a model's name are; of a whole model, its
+    source.
 
     A folder may be a model, one network with its config.json, or a diffusers folder that lacks
     some. MissingWeightsError, WeightsError and UnknownModelError as `locate` has them.

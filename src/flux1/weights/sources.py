@@ -1,4 +1,4 @@
-"""Where a model is: in the package, a folder, a file, among `models`, or in Hugging Face's cache.
+"""Finds a model: in the package, a folder, a file, among `models`, or in Hugging Face's cache.
 
 What a folder holds, weights/layouts.py tells; what goes with a single file, weights/single.py.
 Nothing here uses the network or reads the environment.
@@ -84,7 +84,7 @@ def _of_variant(variant: Variant, models: Path | None, cache: Path | None) -> So
 
 
 def _how_to_get(variant: Variant, models: Path | None) -> str:
-    """Where weights that are missing come from, and where they are looked for."""
+    """Return where weights that are missing come from, and where they are looked for."""
     if variant.repository is None:
         return "they are published nowhere; a recipe makes them: flux1 train --list"
     last = last_part(variant)
@@ -110,7 +110,7 @@ def _shipped(variant: Variant) -> Path:
 
 
 def _shared(variant: Variant | None, models: Path | None, cache: Path | None) -> Iterator[Path]:
-    """Where the parts may lie that all FLUX.1 models have in common."""
+    """Return where the parts may lie that all FLUX.1 models have in common."""
     if variant is not None:
         yield from _places(variant, models, cache)
     if models is not None:

@@ -92,7 +92,7 @@ def _accepted(request: Request, job_id: str, ask: Ask, notes: list[str] | None =
 async def get_result(
     request: Request, caller: Writer, id: Annotated[str, Query(max_length=64)]
 ) -> Any:
-    """Where a request stands, and its picture once it is there."""
+    """Return where a request stands, and its picture once it is there."""
     requests = parts_of(request).store.requests
     generation: Generation = request.app.state.generation
     progress = generation.progress(id)

@@ -66,7 +66,7 @@ async def picture_answer(request: Request, picture_id: str, name: str) -> Respon
 
 
 class VerifyData(BaseModel):
-    """What a picture says of itself, and whether that can be believed."""
+    """A picture's statements about itself, and whether they can be believed."""
 
     found: bool
     valid: bool
@@ -112,7 +112,7 @@ async def verify(request: Request, caller: Reader) -> VerifyData:
 
 
 async def verify_data(request: Request, caller: Caller, data: bytes) -> VerifyData:
-    """What a file says of itself, counted against the caller's rate (Problem 400, 429)."""
+    """Return what a file says of itself, counted against the caller's rate (Problem 400, 429)."""
     generation: Generation = request.app.state.generation
     request.state.rate_headers = generation.hit(caller)
     if not data:

@@ -54,7 +54,7 @@ class PictureData(BaseModel):
 
 
 class Place(BaseModel):
-    """Where a waiting request stands."""
+    """The place of a waiting request in the queue."""
 
     ahead: int
     seconds: float

@@ -44,7 +44,7 @@ def assets() -> Mapping[str, Asset]:
 
 
 def asset_path(name: str) -> str:
-    """Where a page finds it."""
+    """Return the address at which a page finds the file."""
     return f"/static/{name}?v={assets()[name].version}"
 
 

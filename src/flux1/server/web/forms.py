@@ -29,7 +29,7 @@ class File:
 
 
 class Fields:
-    """What a form holds, in its order; a name may come more than once."""
+    """The fields of a form, in its order; a name may come more than once."""
 
     def __init__(self, pairs: Sequence[tuple[str, str | File]] = ()) -> None:
         self._pairs = pairs
@@ -82,7 +82,7 @@ def _urlencoded(body: bytes) -> list[tuple[str, str]]:
 
 
 def _pieces(body: bytes, boundary: bytes) -> Iterator[bytes]:
-    """What lies between a multipart body's boundaries (RFC 7578), from its first byte on."""
+    """Return the parts between a multipart body's boundaries (RFC 7578), from its first byte on."""
     if not 0 < len(boundary) <= LONGEST_BOUNDARY:
         raise _broken(f"has no boundary of 1 to {LONGEST_BOUNDARY} bytes")
     frame = b"\r\n--" + boundary

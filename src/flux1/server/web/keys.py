@@ -69,7 +69,7 @@ async def revoke(request: Request, key_id: str, form: Posted) -> Response:
 
 
 def _wanted(form: Form) -> dict[str, Any]:
-    """What `Keys.create` is told; RequestError for what is no number or no time."""
+    """Return what `Keys.create` is told; RequestError for what is no number or no time."""
     days = form.text("expires")
     if days not in LIFETIMES:
         raise RequestError("expires", f"{days!r} is not one of the times offered")

@@ -25,7 +25,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def home(request: Request) -> Response:
-    """What this is, or straight to work."""
+    """Show the landing page, or go straight to work."""
     if await sessions.session_of(request) is not None:
         return RedirectResponse("/playground", 303)
     models = parts_of(request).engine.models.values()
@@ -120,7 +120,7 @@ def to_log_in(request: Request) -> Response:
 
 
 async def _signup(request: Request) -> dict[str, Any]:
-    """Whether strangers may register, and whether the next one is the first."""
+    """Return whether strangers may register, and whether the next one is the first."""
     parts = parts_of(request)
     first = await run_in_threadpool(parts.store.accounts.count) == 0
     return {"first": first, "open": first or parts.settings.open_signup}

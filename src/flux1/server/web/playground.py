@@ -159,8 +159,9 @@ async def generate(request: Request, body: ImageGenerationBody, form: Posted) ->
 
 @router.get("/playground/place/{job_id}")
 async def place(request: Request, job_id: str, session: SignedIn) -> Response:
-    """Where a request stands: `ahead` and `seconds` are null once it has begun. Nothing (204) where
-    none of one's own is open: it may have ended while the page asked, which is no error."""
+    """Return where a request stands: `ahead` and `seconds` are null once it has begun. Nothing
+    (204) where none of one's own is open: it may have ended while the page asked, which is no
+    error."""
     generation: Generation = request.app.state.generation
     work = generation.find(job_id)
     if work is None or work.stored.account_id != session.account.id:

@@ -89,5 +89,5 @@ def size(count: float) -> str:
 
 
 def picture_link(picture: StoredPicture) -> str:
-    """Where the dashboard shows a picture to its owner."""
+    """Return where the dashboard shows a picture to its owner."""
     return "/pictures/" + picture_path(picture).rpartition("/")[2]

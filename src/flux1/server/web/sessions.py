@@ -24,7 +24,7 @@ class SignInFirst(Problem):
 
 
 def secure(request: Request) -> bool:
-    """Whether the browser reaches us by https, itself or through the operator's proxy."""
+    """Return whether the browser reaches us by https, itself or through the operator's proxy."""
     public = parts_of(request).settings.public_url or ""
     return request.url.scheme == "https" or public.startswith("https:")
 
@@ -105,7 +105,7 @@ Administrator = Annotated[Session, Depends(administrator)]
 
 @dataclass(frozen=True)
 class Form:
-    """What a page of ours sent, and for whom."""
+    """A form that a page of ours sent, and the session that sent it."""
 
     session: Session
     fields: Fields
@@ -147,7 +147,7 @@ def from_here(request: Request) -> bool:
 
 
 def inside(path: str) -> str:
-    """Where to go after the log-in: a path of ours, never another site's address."""
+    """Return where to go after the log-in: a path of ours, never another site's address."""
     plain = path.isascii() and path.isprintable() and "\\" not in path and " " not in path
     own = path.startswith("/") and not path.startswith("//")
     return path if plain and own else "/playground"

@@ -1,4 +1,4 @@
-"""How often a password may be tried, and how many are hashed at once."""
+"""Limits on how often a password may be tried, and on how many are hashed at once."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What was drawn: by day and by key."""
+"""The usage page: pictures by day and by key."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Where does this picture come from?"""
+"""The page that answers where a picture comes from."""
 
 from fastapi import APIRouter, Request, Response
 

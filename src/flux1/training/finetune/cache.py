@@ -1,4 +1,4 @@
-"""What networks make of pictures and captions, kept on disk: a run that needs it again reads it.
+"""A cache on disk of encoded pictures and captions: a run that needs it again reads it.
 
 A file's name is a hash of all that its content depends on: the model, the picture's own bytes and
 the size that it is brought to, or the caption. So a changed picture or caption is encoded anew, and
@@ -112,7 +112,7 @@ class RememberedText:
 
 
 def _whole(file: Path) -> bool:
-    """Whether a file is there and can be read; a damaged one is written again."""
+    """Return whether a file is there and can be read; a damaged one is written again."""
     with suppress(Flux1Error, OSError):
         return bool(len(FileTensors(file)))
     return False

@@ -1,4 +1,4 @@
-"""What a run's checkpoint has learnt, to files that other commands and programs read.
+"""Converts what a run's checkpoint has learnt to files that other commands and programs read.
 
 A LoRA becomes its file. All weights become a folder in diffusers' layout, from which
 `flux1 convert` goes on to any other.
@@ -23,7 +23,8 @@ AVERAGED = "shadow."
 
 
 def method_of(source: Path) -> str | None:
-    """Whether a file is the checkpoint of a finetuning: "lora" or "full"; None if it is not."""
+    """Return whether a file is the checkpoint of a finetuning: "lora" or "full"; None if it is
+    not."""
     if source.suffix != ".pt" or not source.is_file():
         return None
     try:

@@ -92,7 +92,8 @@ def _checked(found: Found, pictures: Pictures, remarks: Remarks) -> Example | No
 
 
 def _caption(found: Found, pictures: Pictures, remarks: Remarks) -> str | None:
-    """What is learnt with a picture; None, and `remarks` are told why, if there is nothing."""
+    """Return what is learnt with a picture; None, and `remarks` are told why, if there is
+    nothing."""
     name, told = found.name, (found.words or "").strip() or pictures.caption
     if told is None and found.group is not None:
         remarks.add("with no caption, their folder's words are taken", f"{name} ({found.group})")

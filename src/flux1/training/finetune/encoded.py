@@ -20,7 +20,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """Where a picture's latents lie, `grid` tokens high and wide."""
+    """A picture's latents in the cache, `grid` tokens high and wide."""
 
     name: str
     caption: str

@@ -76,7 +76,7 @@ class RunFolder:
         return _as_json({"model": self.model_hash, **asdict(self.settings)})
 
     def _begun(self) -> dict[str, Any]:
-        """What the run was begun with; a setting that did not exist then had its default."""
+        """Return what the run was begun with; a setting that did not exist then had its default."""
         path = self.path / RUN_FILE
         return _as_json(DEFAULTS) | read_json(path) if path.exists() else {}
 

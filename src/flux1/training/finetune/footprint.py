@@ -1,4 +1,4 @@
-"""How many bytes a run of finetuning takes: closed forms, by what the memory is for.
+"""The bytes that a run of finetuning takes: closed forms, by what the memory is for.
 
 The fullest moment is the end of the forward pass, when everything that the gradient needs is kept,
 or, where whole networks are trained on little data, the optimizer's step. Of a token of width d,
@@ -16,13 +16,3 @@ kept, and all of one block.
 
 Measured on a CPU, a run takes 0.78 to 1.01 of what is said here.
 """
-
-from dataclasses import dataclass
-from functools import lru_cache
-
-import torch
-from torch import nn
-
-from flux1.model.config import AutoencoderConfig, TransformerConfig
-from flux1.model.transformer import Transformer
-from flux1.training.adamw8bit import BLOCK

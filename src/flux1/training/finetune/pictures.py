@@ -21,7 +21,8 @@ DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture's header tells: its size when upright, and what must be done to read it."""
+    """The contents of a picture's header: its size when upright, and what must be done to read
+    it."""
 
     width: int
     height: int

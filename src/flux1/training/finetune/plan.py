@@ -1,5 +1,5 @@
-"""Which ways of finetuning fit into given memory, and about how long a step takes. Pure arithmetic:
-no network is loaded, nothing allocated.
+"""Plans of finetuning: the placements that fit into given memory, and about how long a step takes.
+Pure arithmetic: no network is loaded, nothing allocated.
 
 A run has three parts, one after the other: it encodes captions and pictures, loads the transformer,
 and trains (footprint.py, beside this). The fullest of them counts. Time is work over rate, as in
@@ -48,7 +48,7 @@ HEAP, HOLES, HOLES_RECOMPUTED = 32 * 2**20, 1.7, 3.2
 
 @dataclass(frozen=True)
 class TrainingPlacement:
-    """How a training is placed: `keep` and `quantize` are the frozen weights', `recompute` is
+    """The placement of a training: `keep` and `quantize` are the frozen weights', `recompute` is
     `--gradient-checkpointing`. `settings` are complete: those of a run that trains so."""
 
     device: Device
@@ -114,13 +114,14 @@ def least(estimates: Sequence[TrainingEstimate]) -> TrainingEstimate:
 
 
 def preview_bytes(variant: Variant, settings: FinetuneSettings) -> int:
-    """Of decoding one picture of the largest resolution along the way: in fp32."""
+    """The bytes that it takes to decode one preview of the largest resolution in fp32."""
     pixels = max(settings.resolutions) ** 2
     return decode_bytes(variant.autoencoder, torch.float32, pixels)
 
 
 def kept_bytes(variant: Variant, settings: FinetuneSettings) -> tuple[int, int]:
-    """What the cache takes on the disk: for a picture of the largest resolution, for a caption."""
+    """Return what the cache takes on the disk: for a picture of the largest resolution, for a
+    caption."""
     config, size = variant.transformer, getattr(torch, settings.precision).itemsize
     tokens = max(settings.resolutions) ** 2 // variant.size_multiple**2
     words = variant.text.max_tokens * config.context_in_dim + config.vec_in_dim
@@ -179,7 +180,7 @@ def _estimate(
 
 
 def _spread(variant: Variant, placement: TrainingPlacement, processes: int) -> float:
-    """What an allocator takes, for the activations that it hands out."""
+    """Return what an allocator takes, for the activations that it hands out."""
     width = variant.transformer.hidden_size * getattr(torch, placement.settings.precision).itemsize
     if placement.device != "cpu" or _tokens(variant, placement.settings, processes) * width >= HEAP:
         return FRAGMENTS
@@ -211,8 +212,9 @@ def _preparing(costs: ModelCost, settings: FinetuneSettings) -> int:
 def _step_seconds(
     costs: ModelCost, placement: TrainingPlacement, speeds: DeviceSpeed, processes: int
 ) -> float | None:
-    """Of one process: forward once, backward as much again for the inputs of each layer, and as
-    much for its weights where these are trained. Frozen weights are decoded at every pass."""
+    """The seconds of a step in one process, None without a known speed: forward once, backward
+    as much again for the inputs of each layer, and as much for its weights where these are
+    trained. Frozen weights are decoded at every pass."""
     variant, settings, weights = costs.variant, placement.settings, costs.transformer
     tokens = max(settings.resolutions) ** 2 // variant.size_multiple**2 + variant.text.max_tokens
     pictures = -(-settings.batch_size // processes)

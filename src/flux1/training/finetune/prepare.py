@@ -28,7 +28,7 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True)
 class Preparation:
-    """How one run's pictures are prepared; `remarks` are told what is wrong with any."""
+    """The preparation of one run's pictures; `remarks` are told what is wrong with any."""
 
     pictures: Pictures
     parts: BaseNetworks

@@ -1,4 +1,4 @@
-"""What is to be said of the pictures of a run: gathered by kind, counted, each by its name."""
+"""Remarks on the pictures of a run: gathered by kind, counted, each by its name."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What was learnt, to files: a LoRA, or a folder with the whole model."""
+"""Writes what was learnt to files: a LoRA, or a folder with the whole model."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ def save_learnt(
 
 
 def about_run(source: Source, settings: FinetuneSettings) -> dict[str, Any]:
-    """What the files of a run say of it: the model and the settings."""
+    """Return what the files of a run say of it: the model and the settings."""
     given = {name: value for name, value in asdict(settings).items() if value is not None}
     return {"model": source.variant.id, "model_hash": source.model_hash, **given}
 

@@ -1,6 +1,5 @@
-"""What may be asked of a finetuning run: one field a setting, with its range and what a person is
-told of it. Imports no torch: the command line's options are made of these fields.
-"""
+"""The settings of a finetuning run: one field a setting, with its range and what a person is
+told of it. Imports no torch: the command line's options are made of these fields."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ SAVE_EVERY = {"lora": 250, "full": 0}  # steps between checkpoints that are kept
 
 @dataclass(frozen=True)
 class About:
-    """What a person is told of a field: a sentence, what holds if it is left out (where that is not
-    the field's default), its option's name where that is not the field's, and its least value where
+    """The help for a field: a sentence, what holds if it is left out (where that is not the
+    field's default), its option's name where that is not the field's, and its least value where
     that is not checked with the rest."""
 
     text: str
@@ -94,8 +93,8 @@ class FinetuneSettings:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where a run's pictures are: the folders, words for those that have none, the name under
-    which metadata and data sets keep theirs, and a word that every caption shall have."""
+    """The sources of a run's pictures: the folders, words for those that have none, the name
+    under which metadata and data sets keep theirs, and a word that every caption shall have."""
 
     folders: tuple[Path, ...]
     caption: str | None = None
@@ -105,9 +104,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run does beside learning; nothing of it changes what is learnt. `recompute`: of each
-    block, for the gradient, what could be kept instead. `layout` and `save_dtype` are the LoRA
-    file's. `from_step` names a checkpoint that was kept, by which an earlier course is left."""
+    """Options of a run beside learning; nothing of it changes what is learnt. `recompute`: of
+    each block, for the gradient, what could be kept instead. `layout` and `save_dtype` are the
+    LoRA file's. `from_step` names a checkpoint that was kept, by which an earlier course is
+    left."""
 
     prompts: Annotated[
         tuple[str, ...],

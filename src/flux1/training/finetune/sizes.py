@@ -1,4 +1,5 @@
-"""Which size a picture is learnt at: near the wanted area, of its own shape, never enlarged."""
+"""Chooses the size that a picture is learnt at: near the wanted area, of its own shape, never
+enlarged."""
 
 import math
 from dataclasses import dataclass

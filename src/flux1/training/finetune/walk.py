@@ -32,7 +32,8 @@ def files_of(data: Path, remarks: Remarks) -> list[Path]:
 
 
 def is_mask(path: Path, names: set[Path]) -> bool:
-    """Whether a picture is the mask of another; `names` are the pictures' paths without suffix."""
+    """Return whether a picture is the mask of another; `names` are the pictures' paths without
+    suffix."""
     return any(
         path.stem.endswith(end) and path.with_name(path.stem.removesuffix(end)) in names
         for end in MASKS
@@ -40,8 +41,8 @@ def is_mask(path: Path, names: set[Path]) -> bool:
 
 
 def repeats_of(path: Path, data: Path) -> tuple[int, str | None]:
-    """How often the name of a picture's folder says that it is to be shown, and its other words; 1
-    and None where it says nothing."""
+    """Return how often the name of a picture's folder says that it is to be shown, and its other
+    words; 1 and None where it says nothing."""
     inner = path.relative_to(data).parent.parts
     for name in (*reversed(inner), data.resolve().name):
         if match := REPEATED.fullmatch(name):

@@ -148,8 +148,8 @@ class GrownAutoencoderObjective:
 
 
 def inner_config(config: AutoencoderConfig) -> AutoencoderConfig:
-    """That of the autoencoder for pictures of half the size; the outermost two levels are equally
-    wide."""
+    """The configuration of the autoencoder for pictures of half the size; the outermost two
+    levels are equally wide."""
     return replace(config, channel_mult=config.channel_mult[1:])
 
 

@@ -29,7 +29,7 @@ _FIRST_RARE_WORD = 3000  # the ids before it are marks, letters and the words of
 
 @runtime_checkable
 class Lessons(Protocol[S]):
-    """What the encoder is to say of the scenes of a world.
+    """The answers that the encoder learns to give about the scenes of a world.
 
     A code has `sum(parts)` numbers; parts that were added later keep the directions of those
     before them.
@@ -57,7 +57,7 @@ class Lessons(Protocol[S]):
         ...
 
     def codes(self, scene: S) -> Float[np.ndarray, "things code"]:
-        """What is to be said of each thing."""
+        """Return what is to be said of each thing."""
         ...
 
 
@@ -180,7 +180,8 @@ class GroundingObjective(Generic[S]):
         return apart + self.code_weight * missed, figures
 
     def _own(self, batch: GroundingBatch) -> Float[Tensor, "b l d"]:
-        """What the encoder as it came has to say of each token, of names by their first names."""
+        """Return what the encoder as it came has to say of each token, of names by their first
+        names."""
         own = self.teacher(batch.ids, batch.mask).states.float()
         first = self.teacher(batch.first_ids, batch.first_ids > 0).states.float()
         named = batch.shares.sum(dim=-1, keepdim=True) > 0

@@ -1,4 +1,5 @@
-"""What the sentence encoder is to say of scenes of sprites: place, colour and number."""
+"""The answers that the sentence encoder learns to give about scenes of sprites: place, colour
+and number."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +27,7 @@ _RGB = {colour.name: tuple(c / 127.5 - 1 for c in colour.rgb) for colour in COLO
 
 
 def codes(scene: Scene) -> Float[np.ndarray, "things 10"]:
-    """What the encoder is to say of each thing."""
+    """Return what the encoder is to say of each thing."""
     rows = np.zeros((len(scene.things), CODE_SIZE), np.float32)
     for row, thing in zip(rows, scene.things, strict=True):
         if thing.colour is not None:

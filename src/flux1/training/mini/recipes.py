@@ -56,7 +56,8 @@ class AutoencoderStage:
 
 @dataclass(frozen=True)
 class GroundingStage:
-    """How the sentence encoder learns where things stand; `code_weight` as in the objective."""
+    """A stage in which the sentence encoder learns where things stand; `code_weight` as in the
+    objective."""
 
     loop: LoopSettings
     code_weight: NonNegativeFloat = 0.2
@@ -82,9 +83,10 @@ class TransformerPhase:
 
 @dataclass(frozen=True)
 class GuidanceStage:
-    """What makes a network that is told the guidance scale, of one that needs two evaluations: the
-    last phase's, which is kept as a model of the variant `teacher`. On that phase's scenes, at
-    `points` points of each way to a picture (the loop's `batch_size` counts ways)."""
+    """A stage that makes a network with an input for the guidance scale, of one that needs two
+    evaluations: the last phase's, which is kept as a model of the variant `teacher`. On that
+    phase's scenes, at `points` points of each way to a picture (the loop's `batch_size` counts
+    ways)."""
 
     loop: LoopSettings
     teacher: str
@@ -96,8 +98,9 @@ class GuidanceStage:
 
 @dataclass(frozen=True)
 class StepStage:
-    """What makes a LoRA of `rank` that draws in `steps` steps, as a model of the variant `student`;
-    `guidance` is the scale that it keeps. In the words and sizes of the last phase's scenes."""
+    """A stage that makes a LoRA of `rank` that draws in `steps` steps, as a model of the variant
+    `student`; `guidance` is the scale that it keeps. In the words and sizes of the last phase's
+    scenes."""
 
     loop: LoopSettings
     student: str
@@ -160,7 +163,7 @@ def read_recipe(name_or_path: str) -> Recipe:
 
 
 def _check_together(recipe: Recipe) -> None:
-    """What no single key can be wrong about."""
+    """Refuse a recipe whose keys contradict each other."""
     multiple = find(recipe.variant).size_multiple
     for name, side in (
         ("picture_size", recipe.picture_size),

@@ -46,7 +46,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows. `relation` says where the first thing is, seen from the second."""
+    """The contents of a picture. `relation` says where the first thing is, seen from the second."""
 
     things: tuple[Thing, ...]
     background: str

@@ -66,7 +66,7 @@ class StepDistillationObjective:
     def _reached(
         self, x: Float[Tensor, "b image c"], t: float, s: float, batch: Batch
     ) -> Float[Tensor, "b image c"]:
-        """Where the teacher comes from x, between the times t and s."""
+        """Return where the teacher comes from x, between the times t and s."""
         solver = SOLVERS["midpoint"].run(x, _between(t, s, self.teacher_steps))
         point = next(solver)
         while True:

@@ -1,4 +1,4 @@
-"""What else people call the things that can be drawn: synonyms, young ones, look-alikes."""
+"""Other words for the things that can be drawn: synonyms, young ones, look-alikes."""
 
 _TABLE = """
 airplane: plane, aeroplane, jet, jet plane, airliner, aircraft, biplane

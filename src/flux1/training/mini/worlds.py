@@ -1,4 +1,5 @@
-"""What a recipe learns to draw: scenes, their pictures, and the words that are true of them."""
+"""The world that a recipe learns to draw: scenes, their pictures, and the words that are true of
+them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Caption:
     spans: tuple[tuple[int, int] | None, ...]
 
     def name(self, number: int) -> str:
-        """How the caption calls a thing; empty if it leaves it out."""
+        """Return how the caption calls a thing; empty if it leaves it out."""
         span = self.spans[number]
         return "" if span is None else self.words[slice(*span)]
 

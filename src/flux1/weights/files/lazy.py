@@ -75,7 +75,7 @@ class Stored:
 
     @property
     def raw(self) -> bool:
-        """Whether its numbers lie in the file as they are."""
+        """True if its numbers lie in the file as they are."""
         return self.decode is _as_it_is
 
     def opened(self) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""How fast a weight file is read, and decoded, on this machine: tried on a part of it."""
+"""The speed at which a weight file is read and decoded on this machine: tried on a part of it."""
 
 import os
 import time

@@ -117,12 +117,13 @@ def expected_files(path: Path, stem: str = "model") -> list[Path]:
 
 
 def is_index(file: Path) -> bool:
-    """Whether a file's name is that of an index of shards, of whatever variant."""
+    """Return whether a file's name is that of an index of shards, of whatever variant."""
     return _INDEX.fullmatch(file.name) is not None
 
 
 def holds_network(folder: Path) -> bool:
-    """Whether a folder holds the weights of one network, as diffusers and transformers write it."""
+    """Return whether a folder holds the weights of one network, as diffusers and transformers
+    write it."""
     names = (file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else ()
     return any(is_index(file) or _WHOLE.fullmatch(file.name) for file in names)
 

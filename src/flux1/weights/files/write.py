@@ -22,7 +22,7 @@ QUANTIZATION_VERSION = 2  # of GGUF's block types
 
 @dataclass(frozen=True)
 class TensorFormat:
-    """How a tensor is kept in a file: the format's word for its dtype, its shape, its bytes."""
+    """The format of a tensor in a file: the format's word for its dtype, its shape, its bytes."""
 
     dtype: str
     shape: Shape

@@ -40,8 +40,8 @@ class Described:
 
 @dataclass(frozen=True)
 class Description:
-    """How a network's shape is known: from a config.json, which `write` makes again, or from its
-    tensors alone. WeightsError for a network that cannot be built."""
+    """The two readers of a network's shape: from a config.json, which `write` makes again, or
+    from its tensors alone. WeightsError for a network that cannot be built."""
 
     read: Callable[[ConfigFile], Any]
     write: Callable[[Any], dict[str, Any]]
@@ -51,11 +51,10 @@ class Description:
 
 @dataclass(frozen=True)
 class Places:
-    """Where files of a kind lie: diffusers' `folder` and file, the other folders that ComfyUI's
-    users have, and what single files are called there, the most exact first; `usual` is asked for
-    where there is none. `words` is the folder of a text encoder's tokenizer, which holds one of
-    `word_files`; the first is asked for.
-    """
+    """The places where files of a kind lie: diffusers' `folder` and file, the other folders that
+    ComfyUI's users have, and what single files are called there, the most exact first; `usual`
+    is asked for where there is none. `words` is the folder of a text encoder's tokenizer, which
+    holds one of `word_files`; the first is asked for."""
 
     folder: str = ""
     stem: str = ""  # of the file in the folder

@@ -30,6 +30,6 @@ def shape_of(shapes: Mapping, name: str, dimensions: int) -> Shape:
 
 
 def count_blocks(shapes: Mapping, stem: str) -> int:
-    """How many numbered blocks there are under `stem`."""
+    """Return how many numbered blocks there are under `stem`."""
     pattern = re.compile(rf"{re.escape(stem)}\.(\d+)\.")
     return len({found[1] for name in shapes if name and (found := pattern.match(name))})

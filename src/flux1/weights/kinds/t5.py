@@ -178,7 +178,7 @@ def t5_table(config: T5Config) -> list[str]:
 
 
 def t5_gated(found: Iterable[str]) -> bool:
-    """Whether a T5 file's MLPs have a gate."""
+    """Return whether a T5 file's MLPs have a gate."""
     return any(name.endswith(T5_GATES) for name in found)
 
 

@@ -226,7 +226,7 @@ def _describe(part: Part, called: str) -> Described:
 
 
 def _is_whole(config: TransformerConfig) -> bool:
-    """Whether it has all blocks of FLUX.1's."""
+    """Return whether it has all blocks of FLUX.1's."""
     usual = TransformerConfig()
     return (config.depth, config.depth_single_blocks) == (usual.depth, usual.depth_single_blocks)
 

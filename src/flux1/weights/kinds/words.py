@@ -50,7 +50,7 @@ def _first_line(failure: Exception) -> str:
 
 
 def vocabulary_size(tokenizer: "Tokenizer | PreTrainedTokenizerBase") -> int:
-    """How many words it knows, added ones too."""
+    """Return how many words it knows, added ones too."""
     from tokenizers import Tokenizer
 
     return tokenizer.get_vocab_size() if isinstance(tokenizer, Tokenizer) else len(tokenizer)

@@ -1,4 +1,4 @@
-"""What a LoRA's file says of itself, under the keys that tools show: ModelSpec's (Stability AI's
+"""Metadata in which a LoRA's file describes itself, under the keys that tools show: ModelSpec's (Stability AI's
 specification 1.0.0) and sd-scripts' `ss_`."""
 
 import json

@@ -212,7 +212,7 @@ class LayerReader:
 
 
 def is_zero(delta: Delta) -> bool:
-    """Whether a change is none: an untrained or a blanked-out layer."""
+    """Return whether a change is none: an untrained or a blanked-out layer."""
     if isinstance(delta, NormDelta):
         return not (delta.replaces or delta.vector.any())
     if delta.magnitude is not None or (delta.bias is not None and delta.bias.any()):
@@ -267,6 +267,7 @@ def _is_end(pattern: str, module: str) -> bool:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    """Whether a number from a file can be computed with; its integers may have any length."""
+    """Return whether a number from a file can be computed with; its integers may have any
+    length."""
     small = isinstance(value, (int, float)) and abs(value) < LARGEST_NUMBER  # false for nan
     return small and not isinstance(value, bool)

@@ -111,7 +111,7 @@ def role_of(name: str) -> tuple[str, str]:
 
 
 def is_text(name: str) -> bool:
-    """Whether a key is for a text encoder."""
+    """Return whether a key is for a text encoder."""
     return TEXT.match(name) is not None
 
 

@@ -42,7 +42,7 @@ class LoraFile:
 
     @property
     def wide(self) -> bool:
-        """Whether it reads a control picture: its first layer has more inputs than the model's."""
+        """True if it reads a control picture: its first layer has more inputs than the model's."""
         return any(delta.wide for deltas in self.deltas.values() for delta in deltas)
 
     def __str__(self) -> str:

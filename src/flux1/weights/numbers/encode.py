@@ -26,8 +26,8 @@ BLOCKS = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0")  # what the `gguf` library can
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a tensor is kept. `narrow`: below 16 bits, for the large matrices of a network only;
-    `marker` and `metadata` go into each file that is written so."""
+    """The encoding of a tensor. `narrow`: below 16 bits, for the large matrices of a network
+    only; `marker` and `metadata` go into each file that is written so."""
 
     name: str
     forms: Callable[[str, Shape], dict[str, TensorFormat]]

@@ -25,7 +25,7 @@ LARGEST = torch.finfo(E4M3).max  # 448
 
 
 def recognise(state: StoredTensors) -> bool:
-    """Whether a tensor is float8, or a scale or the marker is there."""
+    """Return whether a tensor is float8, or a scale or the marker is there."""
     return any(
         tensor.dtype.startswith("F8_") or name == MARKER or name.endswith((*SCALES, NVFP4))
         for name, tensor in state.stored.items()

@@ -49,7 +49,7 @@ def quantize_rows(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def recognise(state: StoredTensors) -> bool:
-    """Whether scales of rows lie beside some of the tensors."""
+    """Return whether scales of rows lie beside some of the tensors."""
     return any(name.endswith((SCALE_SUFFIX, *BITSANDBYTES)) for name in state.stored)
 
 

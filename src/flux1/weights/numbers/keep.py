@@ -1,4 +1,5 @@
-"""How the layers of a network keep their weights: chosen layer by layer while it is loaded."""
+"""The choice of how the layers of a network keep their weights: chosen layer by layer while it
+is loaded."""
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ VOCABULARIES = ("shared", "embed_tokens", "token_embedding")  # the text encoder
 
 
 class Storing:
-    """How the layers of one network that is being loaded keep their weights."""
+    """The choice, for one network that is being loaded, of how its layers keep their weights."""
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ VALUES = (  # of NF4: the quantiles of a normal distribution, as bitsandbytes ha
 
 
 def recognise(state: StoredTensors) -> bool:
-    """Whether the description of a packed tensor is there."""
+    """Return whether the description of a packed tensor is there."""
     return any(STATE in name for name in state.stored)
 
 
@@ -86,7 +86,7 @@ def description(shape: tuple[int, ...]) -> UInt8[Tensor, " bytes"]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a packed tensor's numbers lie in its parts."""
+    """The layout of a packed tensor's numbers in its parts."""
 
     shape: tuple[int, ...]
     block: int

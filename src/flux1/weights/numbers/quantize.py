@@ -95,7 +95,7 @@ def check_device(quantize: Quantization, device: torch.device) -> None:
 
 
 def quantizable(name: str) -> bool:
-    """Whether a linear layer of this name is inside a block of the transformer or of T5."""
+    """Return whether a linear layer of this name is inside a block of the transformer or of T5."""
     return "block" in name
 
 

@@ -22,7 +22,7 @@ UNUSED = ("act_quant_scale", "act_quant_zero_point")  # for arithmetic in eight 
 
 
 def recognise(state: StoredTensors) -> bool:
-    """Whether the metadata lists tensors, and one is taken apart."""
+    """Return whether the metadata lists tensors, and one is taken apart."""
     return INDEX in state.metadata and any(name.endswith("_qdata") for name in state.stored)
 
 
@@ -62,7 +62,7 @@ def _class(metadata: dict[str, str], name: str) -> str:
 
 
 def _fits(scale: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether scales of this shape divide a tensor of that shape into blocks."""
+    """Return whether scales of this shape divide a tensor of that shape into blocks."""
     if scale in ((), (1,), shape[:1]):
         return True
     return len(scale) == len(shape) and all(

@@ -1,4 +1,4 @@
-"""What an open request reserves of its account's quotas."""
+"""Columns for what an open request reserves of its account's quotas."""
 
 import sqlalchemy as sa
 from alembic import op

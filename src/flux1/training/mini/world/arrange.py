@@ -1,4 +1,4 @@
-"""Where things go in a setting: free places and sizes, with relations that stay true.
+"""Places things in a setting: free places and sizes, with relations that stay true.
 
 Positions and sizes are fractions, as in `Thing`: x of the width, y of the height, sizes of the
 shorter side.
@@ -205,7 +205,7 @@ def _within(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _touch(one: tuple[Thing, Figure], other: tuple[Thing, Figure], shape: Shape) -> bool:
-    """Whether the boxes of two placed figures touch."""
+    """Return whether the boxes of two placed figures touch."""
     (a, first), (b, second) = one, other
     (w1, h1), (w2, h2) = first.box(a.size, shape), second.box(b.size, shape)
     near_x = abs(a.x - b.x) < 0.5 * (w1 + w2) + 0.01

@@ -222,7 +222,7 @@ def _in_other_words(setting: Setting, rng: np.random.Generator) -> Setting:
 
 
 def _things(scene: Scene, rng: np.random.Generator) -> str:
-    """What stands in the scene, with its relation; empty if nothing does."""
+    """Return what stands in the scene, with its relation; empty if nothing does."""
     things = scene.things
     if not things:
         return ""

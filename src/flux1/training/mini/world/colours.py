@@ -86,7 +86,8 @@ def _inks(
 def _share(
     lab: Float[np.ndarray, "inks 3"], areas: Int[np.ndarray, " inks"]
 ) -> Float[np.ndarray, " inks"]:
-    """How much of the new colour each ink takes, 0..1: the larger of hued and light parts."""
+    """Return how much of the new colour each ink takes, 0..1: the larger of hued and light
+    parts."""
     lightness, chroma = lab[:, 0], np.hypot(lab[:, 1], lab[:, 2])
     hued = np.clip((chroma - 0.5 * _GREY) / _GREY, 0, 1)
     light = np.clip((lightness - _DARK) / 0.25, 0, 1)

@@ -61,7 +61,8 @@ class Drawings:
 
     @cached_property
     def outline_tells(self) -> tuple[bool, ...]:
-        """Of each drawing, whether its silhouette shows what it is (`styles.outline_tells`)."""
+        """One truth value for each drawing: its silhouette shows what it is
+        (`styles.outline_tells`)."""
         return tuple(map(outline_tells, self.rgba))
 
     @cached_property

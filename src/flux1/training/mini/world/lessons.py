@@ -1,4 +1,5 @@
-"""What the sentence encoder is to say of a scene: place, colour, number and part in a relation."""
+"""The answers that the sentence encoder learns to give about a scene: place, colour, number and
+part in a relation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -94,6 +95,6 @@ class SceneLessons:
 
 
 def is_count(scene: Scene) -> bool:
-    """Whether the scene shows several of one noun."""
+    """Return whether the scene shows several of one noun."""
     several = len(scene.things) > 1 and scene.relation is None and not scene.motif
     return several and len({thing.noun for thing in scene.things}) == 1

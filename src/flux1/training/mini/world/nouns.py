@@ -26,7 +26,7 @@ WHERE: tuple[str, ...] = get_args(Where)
 
 @dataclass(frozen=True)
 class Kind:
-    """What the nouns of a kind have in common, unless a row says otherwise."""
+    """Defaults that the nouns of a kind have in common, unless a row says otherwise."""
 
     name: str
     where: tuple[Where, ...]
@@ -102,7 +102,7 @@ class Noun:
         )
 
     def form_of(self, name: str) -> Countability:
-        """How one of the noun's names is used in a sentence.
+        """Return how one of the noun's names is used in a sentence.
 
         A synonym is counted ("a loaf of bread", "a pair of glasses"), except another plural of a
         noun that is always plural ("spectacles").
@@ -113,14 +113,15 @@ class Noun:
         return "plural" if always else "count"
 
     def plural_of(self, name: str) -> str | None:
-        """How several are called by one of the noun's names; None where they are not counted."""
+        """Return how several are called by one of the noun's names; None where they are not
+        counted."""
         if name == self.name:
             return self.plural
         return regular_plural(name) if self.form_of(name) == "count" else None
 
     @property
     def head_only(self) -> bool:
-        """Whether no drawing shows more than a head."""
+        """True if no drawing shows more than a head."""
         return not self.whole and not self.busts
 
 

@@ -95,7 +95,7 @@ class _Draft:
         return Shape.of(self.sampler.width, self.sampler.height)
 
     def grounds(self, noun: Noun) -> tuple[Ground, ...]:
-        """Where the noun may be in this setting; empty if nowhere."""
+        """Return where the noun may be in this setting; empty if nowhere."""
         size = (self.sampler.width, self.sampler.height)
         here = painted(self.setting, *size).grounds
         return tuple(g for g in here if _belongs(noun, {g.surface}, self.setting.place))
@@ -177,7 +177,8 @@ class _Draft:
 
 
 def _belongs(noun: Noun, offered: Collection[str], place: str) -> bool:
-    """Whether the noun may be where these surfaces are, in a place that is not held out for it."""
+    """Return whether the noun may be where these surfaces are, in a place that is not held out
+    for it."""
     if (noun.name, place) in HELD_OUT_PLACES:
         return False
     fitting = _FREE.union(*(_OFFERS[where] for where in noun.where))
@@ -295,7 +296,7 @@ _KINDS: dict[str, Callable[[_Draft], Scene | None]] = {
 
 @dataclass(frozen=True)
 class _Layered:
-    """Which nouns go together in a relation of two things that overlap."""
+    """The nouns that go together in a relation of two things that overlap."""
 
     first: Callable[[Noun], bool]
     second: Callable[[Noun], bool]

@@ -39,9 +39,9 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows. `style` is that of all its drawings, if they share one ("pixel art" is
-    made of any); `relation` is one of `SIDES` or `LAYERS`; a `portrait` is a head, or one with its
-    shoulders; the things of a `motif` are repeated all over the picture."""
+    """The contents of a picture. `style` is that of all its drawings, if they share one ("pixel
+    art" is made of any); `relation` is one of `SIDES` or `LAYERS`; a `portrait` is a head, or
+    one with its shoulders; the things of a `motif` are repeated all over the picture."""
 
     setting: Setting
     things: tuple[Thing, ...] = ()

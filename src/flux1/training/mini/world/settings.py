@@ -43,7 +43,7 @@ def _share(light: str, weather: str) -> float:
 
 @cache
 def surfaces(place: str) -> frozenset[str]:
-    """What a place offers to stand on or float in, whatever its light and weather."""
+    """Return what a place offers to stand on or float in, whatever its light and weather."""
     rng = np.random.default_rng(0)
     seen = (backdrop(setting_in(place, rng), 32, 32) for _ in range(4))
     return frozenset(ground.surface for drawn in seen for ground in drawn.grounds)

@@ -44,7 +44,7 @@ def silhouette(
 
 
 def outline_tells(rgba: UInt8[np.ndarray, "h w 4"]) -> bool:
-    """Whether one may know a drawing by its outline: it is no mere box, disc or oval."""
+    """Return whether one may know a drawing by its outline: it is no mere box, disc or oval."""
     solid = rgba[::4, ::4, 3] > 127
     y, x = (2 * (np.arange(n) + 0.5) / n - 1 for n in solid.shape)
     oval = y[:, None] ** 2 + x**2 <= 1

@@ -26,7 +26,7 @@ class Air:
 
     @property
     def hidden(self) -> bool:
-        """Whether clouds hide the sun, the moon and the stars."""
+        """True if clouds hide the sun, the moon and the stars."""
         return self.weather.overcast > 0.3
 
     def lit(
@@ -42,7 +42,7 @@ class Air:
 
     @property
     def dark(self) -> bool:
-        """Whether lamps are lit."""
+        """True if lamps are lit."""
         return self.light.lamps or self.weather.name == "storm"
 
     @property
@@ -67,7 +67,7 @@ def _three(colour: Rgb) -> tuple[float, float, float]:
 
 
 def _dimmed(light: LightRow, weather: WeatherRow) -> float:
-    """What the weather leaves of the light; a dark hour has less light to lose."""
+    """Return what the weather leaves of the light; a dark hour has less light to lose."""
     return float(weather.dim ** max(0.35, light.ambient))
 
 

@@ -173,7 +173,7 @@ class Pen:
         self._draw.line(at, fill=round(255 * ink), width=wide, joint="curve")
 
     def mask(self) -> Mask:
-        """What was drawn, 0..1."""
+        """Return the drawing's pixels, 0..1."""
         return np.asarray(self._image.reduce(self.FINE), np.float32) / np.float32(255)
 
 

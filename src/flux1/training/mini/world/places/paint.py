@@ -1,4 +1,4 @@
-"""How a setting becomes a picture."""
+"""Paints a setting as a picture."""
 
 import zlib
 from collections.abc import Mapping

@@ -92,7 +92,7 @@ def _window(sketch: Sketch, x: float, y: float, white: Rgb, cloth: Rgb) -> None:
 
 
 def _view(sketch: Sketch, view: Canvas) -> None:
-    """What is seen through the window: the sun or the moon, and a hill."""
+    """Paint what is seen through the window: the sun or the moon, and a hill."""
     air = sketch.air
     if air.light.body and not air.hidden:
         x, y = sketch.between(0.2, 0.8), sketch.between(0.2, 0.4)

@@ -27,8 +27,8 @@ _PALETTES = (
 
 @dataclass(frozen=True)
 class _Town:
-    """What all strokes of one city share: its sketch, where it stands, its colours, the picture
-    of its lamps, and the rise of its skyline (a number for each x)."""
+    """The state that all strokes of one city share: its sketch, where it stands, its colours,
+    the picture of its lamps, and the rise of its skyline (a number for each x)."""
 
     sketch: Sketch
     foot: float

@@ -13,7 +13,7 @@ SURFACES = STANDING + FLOATING
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and when a scene plays. All that is random about its picture follows from `seed`.
+    """The place and time of a scene. All that is random about its picture follows from `seed`.
 
     `place`, `light` and `weather` are keys of `PLACES`, `LIGHTS` and `WEATHERS`; `colours` are
     names of `BACKGROUND_COLOURS`, as many as the place takes.
@@ -38,7 +38,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Lighting:
-    """How a place lights the things in it; colours are red, green, blue in 0..1.
+    """The light of a place on the things in it; colours are red, green, blue in 0..1.
 
     `tint` multiplies a thing's colours, `ambient` is the light's level (1 is day), `direction`
     ("left", "right" or "above") is where the light comes from, `shadow` the opacity of a cast
@@ -55,8 +55,8 @@ class Lighting:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """What lies behind the things of a scene: float32 pixels in 0..1, the bands in which things
-    may be (the first is the usual one), and the light on them."""
+    """The picture behind the things of a scene: float32 pixels in 0..1, the bands in which
+    things may be (the first is the usual one), and the light on them."""
 
     pixels: Float[np.ndarray, "h w 3"]
     grounds: tuple[Ground, ...]

@@ -1,4 +1,4 @@
-"""What a painter of places gets: a canvas, the air, and chance."""
+"""The tools of a painter of places: a canvas, the air, and chance."""
 
 from dataclasses import dataclass
 

@@ -25,7 +25,8 @@ class Tower:
 
 
 def skyline_rise(sketch: Sketch) -> Callable[[float], float]:
-    """How high towers are along the picture: alike, a canyon around the light, or a summit."""
+    """Return how high towers are along the picture: alike, a canyon around the light, or a
+    summit."""
     at = min(max(sketch.air.sun_x, 0.3), 0.7)
     return choose(
         sketch.rng,
