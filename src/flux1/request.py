@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from flux1 import presets
-from flux1.errors import RequestError, nearest
+from flux1.errors import RequestError
 from flux1.flow import solvers
 from flux1.flow.shift import Spacing
+from flux1.habits import unknown_keyword
 from flux1.knobs import KNOBS, UPSCALES, choice, finite, in_range, number, text, whole
 from flux1.presets import Preset
 from flux1.variants import Variant
@@ -54,18 +55,6 @@ class Asked(TypedDict, total=False):
     loras: Sequence["LoraUse | tuple[str, float] | str"]
     like: str | None
     upscale: int | None
-
-
-# How other programs call the same; what is close to none of ours is answered with the nearest.
-THEIRS = {
-    "num_inference_steps": "steps", "guidance_scale": "guidance", "true_cfg_scale": "true_cfg",
-    "num_images_per_prompt": "num_images", "generator": "seed",
-    "callback_on_step_end": "callback",
-}  # fmt: skip
-
-ELSEWHERE = {
-    "output_type": "pictures are PIL's images; examples/sample_by_hand.py shows the latents",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,10 +198,7 @@ def _check_names(asked: Asked) -> None:
     known = Asked.__annotations__
     for name in asked:
         if name not in known:
-            ours = f"; it is {THEIRS[name]!r} here" if name in THEIRS else nearest(name, known)
-            if name in ELSEWHERE:
-                ours = f"; {ELSEWHERE[name]}"
-            raise RequestError(name, f"is nothing that a request has{ours}")
+            raise RequestError(name, unknown_keyword(name, known))
 
 
 def _check_told(variant: Variant, guidance: object) -> None:

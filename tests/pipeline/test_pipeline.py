@@ -13,8 +13,8 @@ from flux1.events import Finished, Step
 from flux1.flow.guidance import classifier_free, embedded
 from flux1.flow.schedule import sampling_times
 from flux1.flow.solvers import SOLVERS
+from flux1.habits import ATTRIBUTES
 from flux1.pipeline.advance import advance
-from flux1.pipeline.habits import HABITS
 from flux1.pipeline.job import Job
 from flux1.request import make_request
 
@@ -68,7 +68,7 @@ def test_to_is_understood_where_it_changes_nothing_and_answered_elsewhere(tiny):
 def test_habits_of_diffusers_are_answered_with_what_does_the_same(tiny):
     from diffusers import FluxPipeline
 
-    for name in HABITS:
+    for name in ATTRIBUTES:
         assert hasattr(FluxPipeline, name) or name in inspect.signature(FluxPipeline).parameters
         with pytest.raises(AttributeError, match=f"no attribute '{name}'; here it is "):
             getattr(tiny, name)

@@ -18,6 +18,7 @@ from flux1.flow.guidance import Condition, guidance_of
 from flux1.flow.noise import initial_noise
 from flux1.flow.schedule import TIMES, spaced
 from flux1.flow.solvers import EULER_IN_DTYPE, SOLVERS
+from flux1.habits import unknown_attribute
 from flux1.model.autoencoder import Autoencoder
 from flux1.model.patches import pack
 from flux1.model.transformer import Transformer
@@ -25,7 +26,6 @@ from flux1.notes import Notes
 from flux1.pipeline.advance import advance
 from flux1.pipeline.decode import decode
 from flux1.pipeline.encode import Conditioning, TextEncoder
-from flux1.pipeline.habits import answer
 from flux1.pipeline.job import Job
 from flux1.pipeline.load import Networks, choose_device, choose_dtype, load
 from flux1.pipeline.lora import LoadedLora
@@ -69,7 +69,7 @@ class FluxPipeline:
     if not TYPE_CHECKING:  # a type checker knows every attribute that there is
 
         def __getattr__(self, name: str) -> object:
-            raise AttributeError(answer(name), name=name, obj=self)
+            raise AttributeError(unknown_attribute(name), name=name, obj=self)
 
     @classmethod
     def from_pretrained(
