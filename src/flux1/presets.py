@@ -15,7 +15,7 @@ Number = Literal["model", "float32", "bfloat16"]
 """A number format: the one that the networks compute in, or this one whatever that is."""
 
 Times = Literal["exact", "linspace", "float32", "table"]
-"""The rule by which the times of the steps are computed; flow/schedule.py has one function for each."""
+"""The rule for the times of the steps; flow/schedule.py has one function for each."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""The arrival of a request for pictures, in whatever format: what it says about itself, and what may
-be answered to it."""
+"""The arrival of a request for pictures, in whatever format: what it says about itself, and what
+may be answered to it."""
 
 import hashlib
 import time

@@ -1,5 +1,5 @@
-"""Metadata in which a LoRA's file describes itself, under the keys that tools show: ModelSpec's (Stability AI's
-specification 1.0.0) and sd-scripts' `ss_`."""
+"""Metadata in which a LoRA's file describes itself, under the keys that tools show:
+ModelSpec's (Stability AI's specification 1.0.0) and sd-scripts' `ss_`."""
 
 import json
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from torch import Tensor, tensor
 from flux1.errors import OutputError, nearest
 from flux1.model.config import TransformerConfig
 from flux1.weights.files.dtypes import WORDS
-from flux1.weights.files.write import Form, Pending, write_safetensors
+from flux1.weights.files.write import Pending, TensorFormat, write_safetensors
 from flux1.weights.kinds.transformer import transformer_table
 from flux1.weights.lora.about import metadata
 
@@ -54,8 +54,8 @@ def save_lora(
     write_safetensors(file, [Pending(forms, lambda: tensors)], told, lambda size: None)
 
 
-def _form(tensor: Tensor) -> Form:
-    return Form(WORDS[tensor.dtype], tuple(tensor.shape), tensor.nbytes)
+def _form(tensor: Tensor) -> TensorFormat:
+    return TensorFormat(WORDS[tensor.dtype], tuple(tensor.shape), tensor.nbytes)
 
 
 def _diffusers(
