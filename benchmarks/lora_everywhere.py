@@ -86,7 +86,7 @@ def learn(base: Base, model: str, pictures: Path, out: Path, steps: int) -> Path
     )
     run = Finetune(
         source,
-        Pictures(pictures),
+        Pictures((pictures,)),
         settings,
         RunOptions(),
         out,

@@ -64,9 +64,9 @@ def objective_of(
     )
     ZORB["write"](folder / "pictures")
     console = Console(quiet=True)
-    encoded = Preparation(Pictures(folder / "pictures"), parts, cache, Remarks(), console).encoded(
-        ()
-    )
+    encoded = Preparation(
+        Pictures((folder / "pictures",)), parts, cache, Remarks(), console
+    ).encoded(())
     transformer = parts.transformer()
     learner = parts.lora(transformer)
     networks = Loaded(source.variant, transformer, parts.autoencoder_shape(), RememberedText(cache))
