@@ -68,7 +68,7 @@ def create_app(parts: Parts) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _working(app: FastAPI) -> AsyncIterator[None]:
-    """What is there while the application is served: the desk, and the tasks beside it."""
+    """Hold what is there while the application is served: the desk, and the tasks beside it."""
     parts: Parts = app.state.parts
     metrics = Metrics(parts.engine)
     private = parts.settings.private_webhooks

@@ -80,7 +80,7 @@ class Problem(Exception):  # noqa: N818
 
 
 def _sayable(text: str) -> str:
-    """Whatever a client sent, in an answer that is UTF-8."""
+    """Return what a client sent, as text that UTF-8 can hold."""
     return text.encode(errors="replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""What runs beside the answers: old pictures go, and the database stays this server's alone."""
+"""Work beside the answers: old pictures go, and the database stays this server's alone."""
 
 import asyncio
 import contextlib

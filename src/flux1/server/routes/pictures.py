@@ -1,23 +1,19 @@
 """Picture files by signed link, and `/v1/verify`: where does this picture come from?"""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
-from flux1.server.auth import Caller, Reader
-from flux1.server.generation import Generation
-from flux1.server.links import picture_path
+from flux1.server.auth import Reader
 from flux1.server.parts import parts_of
-from flux1.server.problems import ErrorEnvelope, Problem, not_found
+from flux1.server.picture_answer import picture_answer
+from flux1.server.problems import ErrorEnvelope, Problem
+from flux1.server.verifying import MAX_PICTURE_BYTES, VerifyData, verify_data
 from flux1.store.images import SUFFIXES, LinkSigner
 
 router = APIRouter(tags=["pictures"])
-MAX_PICTURE_BYTES = 32 * 2**20  # of a picture that is sent to be looked at
 
 
 @router.get(
@@ -46,37 +42,6 @@ async def picture(
             "permission_error",
         )  # fmt: skip
     return await picture_answer(request, picture_id, name)
-
-
-async def picture_answer(request: Request, picture_id: str, name: str) -> Response:
-    """The bytes of a picture that the caller may see."""
-    store = parts_of(request).store
-    stored = await run_in_threadpool(store.requests.picture, picture_id)
-    if stored is None or stored.erased is not None or not picture_path(stored).endswith(name):
-        raise not_found("such picture; it may have been erased")
-    data = await run_in_threadpool(store.pictures.get, picture_id, stored.media_type)
-    if data is None:
-        raise not_found("such picture; it may have been erased")
-    headers = {
-        "cache-control": "private, max-age=3600, immutable",
-        "content-disposition": f'inline; filename="{name}"',
-        "x-content-type-options": "nosniff",
-    }
-    return Response(data, media_type=stored.media_type, headers=headers)
-
-
-class VerifyData(BaseModel):
-    """A picture's statements about itself, and whether they can be believed."""
-
-    found: bool
-    valid: bool
-    ours: bool
-    model: str | None
-    model_hash: str | None
-    created: str | None
-    signer: str | None
-    problems: list[str]
-    recipe: dict[str, Any] | None
 
 
 _PICTURE_BODY = {
@@ -109,20 +74,3 @@ _PICTURE_BODY = {
 async def verify(request: Request, caller: Reader) -> VerifyData:
     """Send a picture file as the body: its content credentials are read and checked."""
     return await verify_data(request, caller, await request.body())
-
-
-async def verify_data(request: Request, caller: Caller, data: bytes) -> VerifyData:
-    """Return what a file says of itself, counted against the caller's rate (Problem 400, 429)."""
-    generation: Generation = request.app.state.generation
-    request.state.rate_headers = generation.hit(caller)
-    if not data:
-        raise Problem(400, "the body is empty; send the bytes of a picture", "empty_image_file")
-    verify, threads = parts_of(request).credentials.verify, request.app.state.verifying
-    report = await to_thread.run_sync(verify, data, limiter=threads)
-    recipe = None if report.recipe is None else vars(report.recipe)
-    return VerifyData(
-        found=report.found, valid=report.valid, ours=report.ours, model=report.model,
-        model_hash=report.model_hash,
-        created=None if report.created is None else str(report.created),
-        signer=report.signer, problems=list(report.problems), recipe=recipe,
-    )  # fmt: skip

@@ -1,8 +1,5 @@
 """`/v1/requests`: what was asked, what came of it, and its end on demand. Also `/v1/usage`."""
 
-import asyncio
-import csv
-import io
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
@@ -13,13 +10,15 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.errors import RequestError
 from flux1.server.auth import Reader, UsageReader, Writer
+from flux1.server.csv_text import as_csv
+from flux1.server.erasing import end_or_erase
 from flux1.server.fields import NOTES
 from flux1.server.generation import Generation
 from flux1.server.ids import plain_id, plain_words
 from flux1.server.links import signed_link
 from flux1.server.parts import parts_of
 from flux1.server.problems import ErrorEnvelope, Problem, not_found
-from flux1.store.requests import RequestStatus, StoredRequest
+from flux1.store.requests import RequestStatus, StoredPicture, StoredRequest
 
 router = APIRouter(tags=["requests"])
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -112,49 +111,34 @@ class UsageData(BaseModel):
     data: list[DayData]
 
 
+_OF_THE_ROW = RequestData.model_fields.keys() - {"object", "place", "progress", "pictures"}
+
+
 def request_data(request: Request, stored: StoredRequest, progress: float | None) -> RequestData:
     """A row as data. `progress` is that of an open one."""
     if stored.finished is not None:
         progress = 1.0 if stored.status == "succeeded" else None
     waiting = parts_of(request).engine.place(stored.id) if stored.finished is None else None
     return RequestData(
-        id=stored.id,
-        api=stored.api,
-        status=stored.status,
-        asynchronous=stored.asynchronous,
-        asked_model=stored.asked_model,
-        model=stored.model,
-        model_hash=stored.model_hash,
-        key_id=stored.key_id,
-        request_id=stored.request_id,
-        prompt=stored.prompt,
-        parameters=stored.parameters,
-        output=stored.output,
-        notes=stored.notes,
-        safety=stored.safety,
-        timings=stored.timings,
-        error_code=stored.error_code,
-        error_message=stored.error_message,
-        created=stored.created,
-        started=stored.started,
-        finished=stored.finished,
+        **{name: getattr(stored, name) for name in _OF_THE_ROW},
         place=None if waiting is None else Place(ahead=waiting.ahead, seconds=waiting.seconds),
         progress=progress,
-        pictures=[
-            PictureData(
-                id=p.id,
-                index=p.index,
-                seed=p.seed,
-                width=p.width,
-                height=p.height,
-                media_type=p.media_type,
-                size_bytes=p.size_bytes,
-                sha256=p.sha256,
-                url=None if p.erased else signed_link(request, p)[0],
-                erased=p.erased is not None,
-            )
-            for p in stored.pictures
-        ],
+        pictures=[_picture_data(request, picture) for picture in stored.pictures],
+    )
+
+
+def _picture_data(request: Request, picture: StoredPicture) -> PictureData:
+    return PictureData(
+        id=picture.id,
+        index=picture.index,
+        seed=picture.seed,
+        width=picture.width,
+        height=picture.height,
+        media_type=picture.media_type,
+        size_bytes=picture.size_bytes,
+        sha256=picture.sha256,
+        url=None if picture.erased else signed_link(request, picture)[0],
+        erased=picture.erased is not None,
     )
 
 
@@ -211,21 +195,6 @@ async def end(request: Request, job_id: str, caller: Writer) -> Response:
     return Response(status_code=204)
 
 
-async def end_or_erase(request: Request, stored: StoredRequest) -> None:
-    parts = parts_of(request)
-    generation: Generation = request.app.state.generation
-    opened = generation.find(stored.id)
-    if opened is not None:
-        generation.cancel(stored.id)
-        ended = await asyncio.shield(opened.ended)
-        if ended.error is not None:
-            return
-        stored = ended.stored  # it was done before it could be stopped
-    for picture in stored.pictures:  # bytes first: a crash between the two leaves none behind
-        await run_in_threadpool(parts.store.pictures.delete, picture.id, picture.media_type)
-    await run_in_threadpool(parts.store.requests.erase, stored.id, stored.account_id)
-
-
 async def _own(request: Request, job_id: str, account_id: str) -> StoredRequest:
     stored = await run_in_threadpool(
         parts_of(request).store.requests.get, plain_id(job_id), account_id
@@ -276,18 +245,3 @@ def _day(field: str, text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
     except ValueError as failure:
         raise RequestError(field, f"{text!r} is not a day ({failure})") from None
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of equal keys; cells that a spreadsheet would run as a formula are quoted."""
-    buffer = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: _harmless(v) for k, v in row.items()})
-    return buffer.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

@@ -5,8 +5,8 @@ from starlette.concurrency import run_in_threadpool
 
 from flux1.server.ids import plain_id
 from flux1.server.parts import parts_of
+from flux1.server.picture_answer import picture_answer
 from flux1.server.problems import not_found
-from flux1.server.routes.pictures import picture_answer
 from flux1.server.web.render import page
 from flux1.server.web.sessions import SignedIn
 

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from flux1.server.csv_text import as_csv
+from flux1.server.erasing import end_or_erase
 from flux1.server.generation import Generation
 from flux1.server.ids import plain_id, plain_words
 from flux1.server.parts import parts_of
 from flux1.server.problems import Problem, not_found
-from flux1.server.routes.requests import as_csv, end_or_erase
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
 from flux1.store.accounts import Session

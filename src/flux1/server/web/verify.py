@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from flux1.server.auth import account_caller
 from flux1.server.parts import parts_of
-from flux1.server.routes.pictures import MAX_PICTURE_BYTES, VerifyData, verify_data
+from flux1.server.verifying import MAX_PICTURE_BYTES, VerifyData, verify_data
 from flux1.server.web.render import page
 from flux1.server.web.sessions import Posted, SignedIn
 
