@@ -29,24 +29,16 @@ from flux1.request import Order
 from flux1.server.arrival import Arrival
 from flux1.server.ask import Ask, ask_of, new_request
 from flux1.server.auth import Caller
-from flux1.server.failures import may_repeat, message_of, status_of
 from flux1.server.limits import Limits, Rates
 from flux1.server.metrics import Metrics
-from flux1.server.open_request import Ended, Kept, OpenRequest
+from flux1.server.open_request import OpenRequest
+from flux1.server.outcomes import Outcomes
 from flux1.server.parts import Parts
 from flux1.server.picture_files import PictureFiles
 from flux1.server.problems import Problem
 from flux1.store.requests import StoredRequest
 
 log = structlog.get_logger("flux1.server")
-PAUSES_S = (
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    *(20,) * 4_320,
-)  # between tries to write while the store is away: a day
 
 
 class Generation:
@@ -62,6 +54,7 @@ class Generation:
         self.parts, self.metrics = parts, metrics
         self._wake_courier = wake_courier
         self._rates, self._files = Rates(), PictureFiles(parts)
+        self._outcomes = Outcomes(parts, self._files, lambda: self._closing)
         self._open: dict[str, OpenRequest] = {}
         self._keys: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -241,7 +234,7 @@ class Generation:
 
     async def _keep(self, opened: OpenRequest, event: Finished) -> None:
         try:
-            kept = await self._kept(opened, event)
+            kept = await self._outcomes.keep(opened, event)
         except Flux1Error as error:
             await self._end(opened, error)
             return
@@ -257,19 +250,6 @@ class Generation:
         if len(opened.kept) == opened.ask.request.num_images:
             await self._end(opened, None)
 
-    async def _kept(self, opened: OpenRequest, event: Finished) -> Kept:
-        """A drawn picture, stored. Where nobody holds the line for it, it waits for a store that is
-        away."""
-        for pause_s in PAUSES_S:
-            try:
-                return await self._files.keep(opened, event)
-            except StoreError as error:
-                log.warning("a picture could not be stored", job=opened.stored.id, error=str(error))
-                if self._closing or not opened.stored.asynchronous:
-                    raise
-                await asyncio.sleep(pause_s)
-        return await self._files.keep(opened, event)
-
     # out
 
     async def _end(self, opened: OpenRequest, error: Flux1Error | None) -> None:
@@ -281,7 +261,7 @@ class Generation:
             error = StoppingError()
         if error is not None:
             self.parts.engine.cancel(opened.stored.id)  # the order's other pictures
-        ended = await self._written(opened, error)
+        ended = await self._outcomes.end(opened, error)
         stored, error = ended.stored, ended.error
         del self._open[stored.id]
         opened.end(ended)
@@ -298,48 +278,6 @@ class Generation:
             images=len(stored.pictures),
             **opened.timings(),
         )
-
-    async def _written(self, opened: OpenRequest, error: Flux1Error | None) -> Ended:
-        """The end, once it is in its row: that may take as long as the store is away. Whoever holds
-        the line is told at once that this one came to nothing."""
-        stored = opened.stored
-        for pause_s in PAUSES_S:
-            try:
-                return Ended(*await run_in_threadpool(self._write_end, opened, error))
-            except Exception as failure:
-                log.exception("how a request ended could not be written", job=stored.id)
-                if self._closing or not isinstance(failure, StoreError):
-                    break
-            if not stored.asynchronous:
-                error = error or StoreError("the result could not be written")
-                opened.end(Ended(stored, error))
-            await asyncio.sleep(pause_s)
-        # its row stays open: the next start draws it again, or says that it was lost
-        return Ended(stored, error or StoreError("the result could not be written"))
-
-    def _write_end(
-        self, opened: OpenRequest, error: Flux1Error | None
-    ) -> tuple[StoredRequest, Flux1Error | None]:
-        """The row as it ended, and what its watchers are told. In a thread."""
-        requests, job_id = self.parts.store.requests, opened.stored.id
-        kept = [opened.kept[i].picture for i in sorted(opened.kept)]
-        if error is None:
-            if not requests.finish(job_id, kept, opened.timings(), opened.verdicts):
-                error = CancelledError("the request was erased while it was drawn")
-        elif not self._parked(opened, error):
-            requests.fail(
-                job_id, status_of(error), error.code, message_of(error), opened.verdicts,
-                may_repeat=may_repeat(error), delivered=len(opened.shown),
-            )  # fmt: skip
-        if error is not None:
-            self._files.drop(kept)
-        stored = requests.get(job_id)
-        assert stored is not None  # its row was written before its work began
-        return stored, error
-
-    def _parked(self, opened: OpenRequest, error: Flux1Error) -> bool:
-        """Return whether its row stays open for the next start to take it up."""
-        return isinstance(error, StoppingError) and opened.stored.asynchronous
 
     def cancel(self, job_id: str) -> bool:
         """Stop the work within one step. False if it is not open."""
