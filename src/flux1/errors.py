@@ -3,11 +3,27 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_LINE = 2000  # letters of a message; names and values come from foreign files
+
 
 class Flux1Error(Exception):
-    """Base of the family. `str(error)` is the public message: one clear line."""
+    """Base of the family. `str(error)` is the public message: one clear line, whatever names and
+    values from foreign files are in it."""
 
     code = "error"
+
+    def __str__(self) -> str:
+        line = printable(" ".join(super().__str__().split()))
+        if len(line) > LONGEST_LINE:
+            half = LONGEST_LINE // 2 - 5
+            line = f"{line[:half]} ... {line[-half:]}"
+        return line
+
+
+def printable(text: str) -> str:
+    """A text with its control characters spelled out (`\\x1b`): it stays on its line, and does not
+    steer the terminal that shows it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class RequestError(Flux1Error):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flux1.errors import printable
 from flux1.knobs import KNOBS
 
 if TYPE_CHECKING:
@@ -39,11 +40,6 @@ def info(
             table.add_row(Text(name, "bold"), Text(printable(str(value)), overflow="fold"))
     Console().print(table)
     typer.echo(f"\nagain: {printable(command(recipe))}")
-
-
-def printable(text: str) -> str:
-    """Control characters spelled out: a foreign file's words must not steer the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def command(recipe: "Recipe") -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flux1.cli.info import printable
+from flux1.errors import printable
 
 if TYPE_CHECKING:
     from flux1.weights.inspect import Adapter, NetworkReport, Report

@@ -15,7 +15,7 @@ import typer
 
 from flux1.cli.console import say
 from flux1.cli.options import Device, Dtype
-from flux1.errors import DependencyError, Flux1Error, RequestError
+from flux1.errors import DependencyError, Flux1Error, RequestError, SettingsError
 from flux1.variants import DEFAULT, Variant
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _check_licence(variant: Variant, data: Path, accept: bool) -> None:
     if variant.licence.commercial_use:
         return
     path = data / "accepted-licences.json"
-    accepted = json.loads(path.read_text()) if path.exists() else []
+    accepted = _accepted(path) if path.exists() else []
     if variant.licence.name in accepted:
         return
     if not accept:
@@ -242,6 +242,17 @@ def _check_licence(variant: Variant, data: Path, accept: bool) -> None:
             f"read {variant.licence.url} and run again with --accept-license",
         )
     path.write_text(json.dumps([*accepted, variant.licence.name]))
+
+
+def _accepted(path: Path) -> list[str]:
+    """The licences that were accepted. SettingsError for a file that was not written here."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as failure:
+        raise SettingsError(f"{path}: damaged: {failure}; remove it to be asked again") from failure
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        raise SettingsError(f"{path}: holds no list of licences; remove it to be asked again")
+    return told
 
 
 def _demo_account(store: "Store") -> tuple[str, str]:

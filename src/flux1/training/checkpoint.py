@@ -8,19 +8,27 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flux1.errors import DataError, OutputError
+from flux1.errors import DataError, OutputError, WeightsError
 from flux1.training.distributed import ALONE, World, collected, divided_like
 from flux1.training.ema import Ema
+from flux1.weights.files.pickles import read_pickle
 
 FILE = "checkpoint.pt"
 NUMBERED = "checkpoint-{:06d}.pt"
-DAMAGED = (RuntimeError, KeyError, ValueError, TypeError, EOFError, UnpicklingError)
+DAMAGED = (
+    WeightsError,
+    RuntimeError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)
 
 
 def save_checkpoint(
@@ -70,7 +78,7 @@ def load_checkpoint(
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_pickle(path, mapped=False)
         model.load_state_dict(_divided(state["model"], model.state_dict()))
         ema.load_state_dict(_divided(state["ema"], ema.state_dict()))
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
@@ -88,8 +96,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Everything in a checkpoint; its tensors are read when they are used. DataError if the file is
     damaged or something else."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        int(state["step"])
+        state: dict[str, Any] = read_pickle(path)
+        if type(state["step"]) is not int or state["step"] < 0:
+            raise ValueError("it has no step")
     except (*DAMAGED, OSError) as failure:
         raise DataError(f"{path}: is no checkpoint of a run ({_cause(failure)})") from failure
     return state

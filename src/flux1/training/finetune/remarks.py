@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
+from flux1.errors import printable
+
 SHOWN = 5  # names in a line
 
 
@@ -21,12 +23,8 @@ class Remarks:
         """One line for each kind: how many, what, and the first of them."""
         for kind, names in self._names.items():
             rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            shown = ", ".join(_printable(name) for name in names[:SHOWN])
+            shown = ", ".join(printable(name) for name in names[:SHOWN])
             yield f"{len(names)} {kind}: {shown}{rest}"
 
     def count(self, kind: str) -> int:
         return len(self._names.get(kind, ()))
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

@@ -144,7 +144,7 @@ def read_recipe(name_or_path: str) -> Recipe:
     if name_or_path in recipe_names():
         text = (resources.files("flux1.training") / "recipes" / f"{name_or_path}.toml").read_text()
     elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text()
+        text = _text(Path(name_or_path))
     else:
         known = recipe_names()
         raise DataError(
@@ -153,13 +153,20 @@ def read_recipe(name_or_path: str) -> Recipe:
         )
     try:
         recipe = TypeAdapter(Recipe).validate_python(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as failure:
-        raise DataError(f"recipe: {name_or_path} is not TOML: {failure}") from failure
     except ValidationError as failure:
         wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in failure.errors()]
         raise DataError(f"recipe: {name_or_path}: {'; '.join(wrong)}") from failure
+    except (ValueError, RecursionError) as failure:
+        raise DataError(f"recipe: {name_or_path} is not TOML: {failure}") from failure
     _check_together(recipe)
     return recipe
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as failure:
+        raise DataError(f"recipe: {file} is not TOML: {failure}") from failure
 
 
 def _check_together(recipe: Recipe) -> None:

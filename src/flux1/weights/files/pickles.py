@@ -1,11 +1,7 @@
-"""Checkpoints that are pickles (.ckpt, .pt, .bin): read only where nothing in them has to run.
+"""Checkpoints that are pickles (.ckpt, .pt, .bin): their tensors are mapped, and nothing in them
+runs: a pickle can be a program."""
 
-`torch.load(weights_only=True)` reads tensors and plain containers, and refuses any other name; the
-tensors stay mapped. What it refuses is refused here: a pickle can be a program.
-"""
-
-import pickle
-import re
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,11 +12,18 @@ from torch import Tensor
 
 from flux1.errors import WeightsError
 from flux1.weights.files.lazy import Stored, StoredTensors, in_memory
+from flux1.weights.files.mapped import MappedFile
+from flux1.weights.files.unpickle import Storage, unpickled
 
 ZIP = b"PK\x03\x04"
 OLD = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))  # a pickle's first bytes
-MAX_PROGRAM = 100_000_000  # bytes of the pickle proper; the tensors' bytes lie beside it
+MAX_PROGRAM = 4 * 2**20  # bytes of the pickle proper; the tensors' bytes lie beside it
+MAX_MEMBERS = 100_000
 WRAPPERS = ("state_dict", "model", "module", "params", "weights")  # keys that hold the tensors
+DAMAGE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
+    RecursionError, struct.error,
+)  # fmt: skip
 
 
 class PickleTensors(StoredTensors):
@@ -30,36 +33,93 @@ class PickleTensors(StoredTensors):
         """WeightsError, naming the file, if it is damaged, old, or more than tensors."""
         self.path = path
         self.files = [path]
-        _check_archive(path)
-        try:
-            loaded = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        except pickle.UnpicklingError as failure:
-            names = re.findall(r"GLOBAL ([\w.]+)", str(failure))
-            what = f" ({names[0]})" if names else ""
-            raise WeightsError(
-                f"{path}: this pickle holds more than tensors{what} and could run a program: "
-                "refused; ask for a safetensors file"
-            ) from failure
-        except Exception as failure:  # the library meets damage with errors of many kinds
-            raise WeightsError(f"{path}: a damaged pickle; download it again") from failure
-        limit = path.stat().st_size
+        loaded, limit = read_pickle(path), path.stat().st_size
         super().__init__(dict(_stored(_unwrapped(loaded, path), limit, path)))
 
 
-def _check_archive(path: Path) -> None:
-    """WeightsError unless the file is torch's archive, not packed, with a pickle of sane size."""
+def read_pickle(path: Path, mapped: bool = True) -> Any:
+    """What torch.save wrote: containers, words, numbers, and tensors, which are `mapped` from the
+    file or have memory of their own.
+
+    WeightsError, naming the file, if it is damaged, of before torch 1.6, or more than that.
+    """
+    file = MappedFile(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as failure:
+            program, places = _members(archive, path)
+            return unpickled(archive.read(program), _Numbers(file, places, mapped).tensor)
+    except WeightsError as failure:
+        if str(path) in str(failure):
+            raise
+        raise WeightsError(f"{path}: {failure}") from failure
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as failure:
         raise WeightsError(
             f"{path}: a damaged pickle, or one of before torch 1.6, which is not read; "
             "ask for a safetensors file"
         ) from failure
+    except DAMAGE as failure:
+        raise WeightsError(f"{path}: a damaged pickle; download it again") from failure
+
+
+def _members(
+    archive: zipfile.ZipFile, path: Path
+) -> tuple[zipfile.ZipInfo, dict[str, zipfile.ZipInfo]]:
+    """The pickle proper, and the storages by key. WeightsError unless the file is torch's archive,
+    not packed, with a pickle of sane size."""
+    members = archive.infolist()
     programs = [member for member in members if member.filename.endswith("/data.pkl")]
     packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if len(programs) != 1 or packed or programs[0].file_size > MAX_PROGRAM:
+    sane = len(programs) == 1 and not packed and len(members) <= MAX_MEMBERS
+    if not sane or programs[0].file_size > MAX_PROGRAM:
         raise WeightsError(f"{path}: a zip file, but no checkpoint of torch's")
+    stem = programs[0].filename.removesuffix("data.pkl")
+    order = next((m for m in members if m.filename == f"{stem}byteorder"), None)
+    if order is not None and archive.read(order) != b"little":
+        raise WeightsError(f"{path}: a pickle of a big-endian machine cannot be read")
+    under = f"{stem}data/"
+    found = {m.filename.removeprefix(under): m for m in members if m.filename.startswith(under)}
+    return programs[0], found
+
+
+class _Numbers:
+    """The storages of an archive, as parts of one mapping of the file."""
+
+    def __init__(
+        self, file: MappedFile, places: Mapping[str, zipfile.ZipInfo], mapped: bool
+    ) -> None:
+        self._places, self._mapped = places, mapped
+        self._bytes = file.tensor(0, torch.uint8, (file.size,))
+
+    def tensor(
+        self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+    ) -> Tensor:
+        """A tensor of a storage. ValueError if the storage or the file ends before it does."""
+        if 0 in shape:
+            return torch.empty(shape, dtype=storage.dtype)
+        reach = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if reach >= storage.count:
+            raise ValueError("a tensor longer than its storage")
+        part = self._storage(storage)
+        found = part.as_strided(shape, strides, part.storage_offset() + offset)
+        return found if self._mapped else self._copied(found)
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        if tensor.nbytes > len(self._bytes):
+            raise ValueError("a tensor larger than the file")
+        return tensor.clone()
+
+    def _storage(self, storage: Storage) -> Tensor:
+        member, size = self._places[storage.key], storage.count * storage.dtype.itemsize
+        if size > member.file_size:
+            raise ValueError("a storage longer than its member")
+        start = member.header_offset
+        header = bytes(self._bytes[start : start + 30].tolist())
+        name, extra = struct.unpack("<HH", header[26:30])
+        start += 30 + name + extra
+        if start + size > len(self._bytes):
+            raise ValueError("a storage that the file ends before")
+        part = self._bytes[start : start + size]
+        return (part if start % storage.dtype.itemsize == 0 else part.clone()).view(storage.dtype)
 
 
 def _unwrapped(loaded: Any, path: Path) -> Mapping[str, Any]:

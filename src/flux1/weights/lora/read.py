@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from flux1.errors import WeightsError
+from flux1.errors import WeightsError, printable
 from flux1.model.config import TransformerConfig
 from flux1.model.lora import merged
 from flux1.model.lora_changes import Delta
@@ -57,7 +57,7 @@ class LoraFile:
             )
         if self.unused:
             parts.append(f"{len(self.unused)} keys not used: {listed(list(self.unused))}")
-        return f"{self.path}: {_printable(', '.join(parts))}"
+        return printable(f"{self.path}: {', '.join(parts)}")
 
 
 def read_lora(path: Path, config: TransformerConfig) -> LoraFile:
@@ -72,7 +72,7 @@ def read_lora(path: Path, config: TransformerConfig) -> LoraFile:
         try:
             return _read(file, tensors, config)
         except WeightsError as failure:
-            raise WeightsError(f"{path}: {_printable(str(failure))}") from failure
+            raise WeightsError(f"{path}: {failure}") from failure
     except OSError as failure:
         raise unreadable(failure) from failure
 
@@ -178,8 +178,3 @@ def _why_nothing(text: Collection[str], unused: list[str], matched: bool) -> str
     if unused:
         return f"would change nothing: no key of it is known: {listed(unused)}"
     return f"changes text encoders only ({len(text)} keys), which stay as they are here"
-
-
-def _printable(text: str) -> str:
-    """Control characters spelled out: a file's keys must stay on their line."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
