@@ -6,15 +6,23 @@ from functools import lru_cache
 
 from rich.console import Console
 
+from flux1.errors import printable
+
 
 @lru_cache(maxsize=1)
 def stderr() -> Console:
     return Console(stderr=True)
 
 
+def shown(text: str) -> str:
+    """A text as it may go to a terminal: its lines stay, other control characters, which names in
+    foreign files may hold, are spelled out."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def say(message: str) -> None:
     """One line to a person; brackets in it are words, not markup."""
-    stderr().print(message, markup=False, highlight=False, soft_wrap=True)
+    stderr().print(shown(message), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def info(
 
     recipe = read_recipe(file)
     if as_json:
-        typer.echo(json.dumps(asdict(recipe), ensure_ascii=False))
+        typer.echo(json.dumps(asdict(recipe)))
         return
     from rich.console import Console
     from rich.table import Table

@@ -23,7 +23,7 @@ from flux1.cli import (
     users,
     words,
 )
-from flux1.errors import DependencyError, Flux1Error
+from flux1.errors import DependencyError, Flux1Error, printable
 
 # click's own class, wherever this typer keeps its click
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -100,5 +100,5 @@ def leave_on_sigterm() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(f"flux1: {' '.join(message.split())}", err=True)
+    typer.echo(f"flux1: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flux1.errors import MissingWeightsError
+from flux1.errors import MissingWeightsError, printable
 from flux1.variants import DEFAULT, Variant
 from flux1.words import SECTIONS, Vocabulary
 
@@ -28,7 +28,7 @@ def words(
             f"{variant.id}: no list of words lies with its weights; only pictures tell"
         )
     if as_json:
-        typer.echo(json.dumps({"model": variant.id, **asdict(variant.words)}, ensure_ascii=False))
+        typer.echo(json.dumps({"model": variant.id, **asdict(variant.words)}))
     else:
         _show(variant.words)
 
@@ -54,7 +54,7 @@ def _show(vocabulary: Vocabulary) -> None:
         entries = getattr(vocabulary, section)
         if entries:
             console.print(Text(f"{section} ({len(entries)})", "bold"))
-            names = [Text(entry[0]) for entry in entries]
+            names = [Text(printable(entry[0])) for entry in entries]
             console.print(Columns(names, padding=(0, 2), column_first=True), "")
     more = sum(len(entry) - 1 for section in SECTIONS for entry in getattr(vocabulary, section))
     console.print(f"{more} other names of these are understood, too: --json", highlight=False)

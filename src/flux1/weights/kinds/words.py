@@ -42,7 +42,9 @@ def transformers_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
         found = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        found(["a"], padding="max_length", truncation=True, max_length=4)  # as prompts are read
+        found(["a"])
+        if found.pad_token_id is None:
+            raise ValueError("it has no token that fills the end of a text")
         return found
     except Exception as failure:  # so does what is built on it
         raise WeightsError(f"{folder}: not a tokenizer: {_first_line(failure)}") from failure
