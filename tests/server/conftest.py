@@ -5,14 +5,16 @@ import ssl
 from collections.abc import Iterator
 from functools import cache
 
+import httpx2 as httpx
 import pytest
 
 from flux1 import FluxPipeline
 from flux1.server.parts import Parts
 from flux1.settings import ServerSettings
 from passwords import quick_passwords
-from service import EMAIL, Running, joined, newcomer, serving, settings_in
+from service import EMAIL, PASSWORD, Running, joined, newcomer, serving, settings_in
 from store.databases import fresh_databases
+from visitor import Visitor
 
 __all__ = ["quick_passwords"]
 
@@ -65,3 +67,26 @@ _NUMBERS = itertools.count()
 def caller(service) -> Running:
     """An account of the test's own in the shared service."""
     return newcomer(*service, f"user{next(_NUMBERS)}@example.com")
+
+
+@pytest.fixture
+def visitor(service) -> Iterator[Visitor]:
+    with httpx.Client(base_url=service[1], timeout=60) as client:
+        yield Visitor(client)
+
+
+@pytest.fixture
+def member(caller: Running, visitor: Visitor) -> Visitor:
+    """Somebody with an account of their own, signed in."""
+    return visitor.enter(caller.parts, caller.account_id)
+
+
+@pytest.fixture
+def administrator(service) -> Iterator[Visitor]:
+    parts, url = service
+    accounts = parts.store.accounts
+    account = accounts.find("root@example.com") or accounts.register(
+        "root@example.com", PASSWORD, administrator=True
+    )
+    with httpx.Client(base_url=url, timeout=60) as client:
+        yield Visitor(client).enter(parts, account.id)
