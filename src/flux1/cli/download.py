@@ -2,13 +2,17 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flux1.cli.console import say, stderr
 from flux1.cli.inspect import size_shown
 from flux1.variants import VARIANTS, find
+
+if TYPE_CHECKING:
+    from flux1.weights.download import Download
 
 
 def _complete_model(incomplete: str) -> list[str]:
@@ -61,14 +65,17 @@ def download(
             say(f"{folder}: every file is what the site has")
             say(f'flux1 generate "a red fox" --model {plan.variant.id}')
     if as_json:
-        report = {
-            "model": plan.variant.id,
-            "repository": plan.repository,
-            "commit": plan.commit,
-            "folder": str(folder) if folder else None,
-            "bytes": plan.bytes,
-            "missing_bytes": plan.missing_bytes,
-            "fetched": not dry_run,
-            "files": [asdict(file) for file in plan.files],
-        }
-        typer.echo(json.dumps(report))
+        typer.echo(json.dumps(_report(plan, folder, not dry_run)))
+
+
+def _report(plan: "Download", folder: Path | None, fetched: bool) -> dict[str, Any]:
+    return {
+        "model": plan.variant.id,
+        "repository": plan.repository,
+        "commit": plan.commit,
+        "folder": str(folder) if folder else None,
+        "bytes": plan.bytes,
+        "missing_bytes": plan.missing_bytes,
+        "fetched": fetched,
+        "files": [asdict(file) for file in plan.files],
+    }

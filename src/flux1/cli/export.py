@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from flux1.cli.console import say, writing
 from flux1.cli.inspect import size_shown
 from flux1.errors import DependencyError
 from flux1.variants import DEFAULT
+
+if TYPE_CHECKING:
+    from flux1.runtime.folder import Exported
 
 app = typer.Typer(help="Take a model out of Python.", no_args_is_help=True)
 
@@ -60,16 +63,19 @@ def export_onnx(
         exported = plan.write(advance)
     size = sum(exported.files.values())
     if as_json:
-        report = {
-            "folder": str(out),
-            "model": exported.variant.id,
-            "model_hash": exported.model_hash,
-            "dtype": dtype,
-            "opset": exported.opset,
-            "components": exported.components,
-            "files": exported.files,
-            "bytes": size,
-        }
-        typer.echo(json.dumps(report))
+        typer.echo(json.dumps(_report(exported, out, dtype)))
     elif not quiet:
         say(f"{out}  {' + '.join(exported.components)}, {size_shown(size)} in {dtype}")
+
+
+def _report(exported: "Exported", out: Path, dtype: str) -> dict[str, Any]:
+    return {
+        "folder": str(out),
+        "model": exported.variant.id,
+        "model_hash": exported.model_hash,
+        "dtype": dtype,
+        "opset": exported.opset,
+        "components": exported.components,
+        "files": exported.files,
+        "bytes": sum(exported.files.values()),
+    }

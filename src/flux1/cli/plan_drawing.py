@@ -72,12 +72,11 @@ def _show(
         table.add_column(heading, justify="right")
     for one in estimates:
         placement = one.placement
-        kept = placement.quantize or placement.keep
-        vram = [] if not card else ["" if one.vram is None else bytes_text(one.vram)]
+        vram = [bytes_text(one.vram) if one.vram is not None else ""] if card else []
         table.add_row(
             one.lacks or "fits",
             placement.device,
-            kept,
+            placement.quantize or placement.keep,
             placement.keep_text,
             placement.offload,
             "exact tiling" if placement.exact_tiling else "whole",

@@ -11,6 +11,8 @@ from flux1.errors import Flux1Error
 from flux1.variants import Variant
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from flux1.pipeline.device_speed import DeviceSpeed
     from flux1.pipeline.memory_limit import MemoryLimit
     from flux1.pipeline.plan import Device
@@ -85,7 +87,6 @@ def _show(
     estimates: "Sequence[TrainingEstimate]",
 ) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from flux1.pipeline.memory import bytes_text
     from flux1.training.finetune.footprint import checkpoints_kept
@@ -101,6 +102,22 @@ def _show(
         f"{what} of {variant.id}, {settings.batch_size} pictures of {sizes} a step{shared} in "
         f"{bytes_text(limit.ram)}{card}{here}\n"
     )
+    Console(width=max(WIDTH, Console().width)).print(_table(estimates, bool(card)))
+    picture, caption = (bytes_text(size) for size in kept_bytes(variant, settings))
+    checkpoint = bytes_text(estimates[0].checkpoint)
+    preview = bytes_text(preview_bytes(variant, settings))
+    typer.echo(
+        f"\nto draw a --validation-prompt takes {preview} in the place of a step's own memory\n"
+        f"disk: a checkpoint {checkpoint}, at most {checkpoints_kept(settings)} of them in "
+        f"{settings.steps} steps; cached {picture} a picture, {caption} a caption"
+    )
+
+
+def _table(estimates: "Sequence[TrainingEstimate]", card: bool) -> "Table":
+    from rich.table import Table
+
+    from flux1.pipeline.memory import bytes_text
+
     table = Table(box=None, pad_edge=False)
     for heading in ("", "on", "options"):
         table.add_column(heading)
@@ -119,15 +136,7 @@ def _show(
             seconds_text(one.step_s),
             style="dim" if one.lacks else "",
         )
-    Console(width=max(WIDTH, Console().width)).print(table)
-    picture, caption = (bytes_text(size) for size in kept_bytes(variant, settings))
-    checkpoint = bytes_text(estimates[0].checkpoint)
-    preview = bytes_text(preview_bytes(variant, settings))
-    typer.echo(
-        f"\nto draw a --validation-prompt takes {preview} in the place of a step's own memory\n"
-        f"disk: a checkpoint {checkpoint}, at most {checkpoints_kept(settings)} of them in "
-        f"{settings.steps} steps; cached {picture} a picture, {caption} a caption"
-    )
+    return table
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -94,13 +94,8 @@ class Export:
                 advance,
                 external_above,
             )
-        words = {
-            str(name): f"{KINDS[name].places.words}/tokenizer.json" for name in self.tokenizers
-        }
-        for name, tokenizer in self.tokenizers.items():
-            written.append(self.place / words[name])
-            with beside(written[-1]) as partial:
-                partial.write_text(tokenizer.to_str(), encoding="utf-8")
+        words = self._write_tokenizers()
+        written += [self.place / file for file in words.values()]
         for licence in _licences(self.source):
             shutil.copyfile(licence, self.place / licence.name)
         shutil.copyfile(upscaler.LICENCE_FILE, self.place / "upscaler.opt" / "LICENSE")
@@ -117,6 +112,16 @@ class Export:
         )
         write_json(self.place / INDEX, index_of(exported))
         return exported
+
+    def _write_tokenizers(self) -> dict[str, str]:
+        """Write each tokenizer, and return its file inside the folder by its kind."""
+        words = {
+            str(name): f"{KINDS[name].places.words}/tokenizer.json" for name in self.tokenizers
+        }
+        for name, tokenizer in self.tokenizers.items():
+            with beside(self.place / words[name]) as partial:
+                partial.write_text(tokenizer.to_str(), encoding="utf-8")
+        return words
 
     def _metadata(self, component: Component) -> dict[str, str]:
         licence = component.licence

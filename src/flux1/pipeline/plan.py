@@ -142,28 +142,23 @@ def plan(
         if keep == "packed" and costs.transformer.stored >= dtypes[device].itemsize:
             continue  # as large as plain, or larger
         known = (speeds or {}).get((device, quantize), DeviceSpeed())
-        estimates = [
-            _estimate(
-                costs,
-                workload,
-                limit,
-                known,
-                Placement(
-                    device, dtypes[device], keep, keep_text, quantize, offload, exact_tiling, tokens
-                ),
-            )
-            for tokens, keep_text, offload, exact_tiling in product(
-                _calls(workload), costs.text_keeps, OFFLOADS, (False, True)
-            )  # the simplest first
-        ]
-        fitting = [one for one in estimates if not one.lacks]
-        fastest = min((one.cost for one in fitting), default=0.0)
-        found.append(
-            next(one for one in fitting if one.cost <= ALIKE * fastest)
-            if fitting
-            else min(estimates, key=lambda one: _excess(one, limit))
+        choices = product(_calls(workload), costs.text_keeps, OFFLOADS, (False, True))
+        placements = (
+            Placement(device, dtypes[device], keep, keep_text, quantize, offload, tiling, tokens)
+            for tokens, keep_text, offload, tiling in choices  # the simplest first
         )
+        estimates = [_estimate(costs, workload, limit, known, one) for one in placements]
+        found.append(_best(estimates, limit))
     return sorted(found, key=lambda one: (bool(one.lacks), one.cost))
+
+
+def _best(estimates: Sequence[Estimate], limit: MemoryLimit) -> Estimate:
+    """The first that fits and is as fast as the fastest, or else the one that comes nearest."""
+    fitting = [one for one in estimates if not one.lacks]
+    if not fitting:
+        return min(estimates, key=lambda one: _excess(one, limit))
+    fastest = min(one.cost for one in fitting)
+    return next(one for one in fitting if one.cost <= ALIKE * fastest)
 
 
 def enough(estimates: Sequence[Estimate], limit: MemoryLimit) -> MemoryLimit:
@@ -270,10 +265,8 @@ def _seconds(
 ) -> tuple[float | None, float | None, float | None]:
     """Seconds of a step; of all, the first time; of all, when everything was read once before. A
     file that is `cached` is read from the disk only once."""
-    flops, unpacked, disk = (
-        math.nan if speed is None else speed
-        for speed in (speeds.flops, speeds.unpacked, speeds.disk)
-    )
+    known = (speeds.flops, speeds.unpacked, speeds.disk)
+    flops, unpacked, disk = (math.nan if speed is None else speed for speed in known)
 
     def read(size: int) -> float:
         return size / disk if size else 0.0
@@ -292,25 +285,27 @@ def _seconds(
     calls = math.ceil(workload.rows / at_once)
     calling = min(workload.rows, at_once) * call_flops(variant.transformer, workload.row_tokens)
     decoding = decode_flops(variant.autoencoder, workload.width * workload.height) / flops
+    step = calls * use(costs.transformer, placement.keep, calling, again=True)
 
     def drawing(again: bool) -> float:
         encode = sum(use(one, placement.keep_text, encoding, again) for one in costs.text)
         first = calls * use(costs.transformer, placement.keep, calling, again)
-        later = calls * use(costs.transformer, placement.keep, calling, again=True)
         decode = workload.pictures * decoding * (TILING_WORK if placement.exact_tiling else 1)
-        return workload.prompts * encode + first + (workload.evaluations - 1) * later + decode
+        return workload.prompts * encode + first + (workload.evaluations - 1) * step + decode
 
-    load = read(costs.autoencoder.file_bytes)
-    if placement.keep_text != "mapped":
-        load += sum(read(one.file_bytes) for one in costs.text)
-    if placement.keep != "mapped":
-        load += read(costs.transformer.file_bytes)
-    step = calls * use(costs.transformer, placement.keep, calling, again=True)
+    load = sum(read(one.file_bytes) for one in _loaded(costs, placement))
     return (
         _known(step * workload.evaluations / workload.steps),
         _known(load + drawing(again=False)),
         _known(drawing(again=True)),
     )
+
+
+def _loaded(costs: ModelCost, placement: Placement) -> list[Weights]:
+    """The networks that are read before anything is drawn; mapped ones stay in their files."""
+    text = () if placement.keep_text == "mapped" else costs.text
+    transformer = () if placement.keep == "mapped" else (costs.transformer,)
+    return [costs.autoencoder, *text, *transformer]
 
 
 def _calls(workload: Workload) -> list[int]:

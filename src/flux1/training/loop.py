@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+from PIL import Image
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from rich.console import Console
 from torch import nn
@@ -208,20 +209,32 @@ def run(
             if done % settings.preview_every == 0 or last:
                 with shown(model, ema, settings.compile):
                     preview, checked = objective.preview(model), validate()
-                if checked:
-                    words = ", ".join(f"{n.replace('_', ' ')} {v:.4g}" for n, v in checked.items())
-                    place.print(f"step {done}: {words}", markup=False, highlight=False)
-                    for logger in opened:
-                        logger.figures(done, checked)
+                _show_checks(place, opened, done, checked)
                 if preview is not None and world.first:
-                    path = folder / f"preview-{done:06d}.png"
-                    with written(path):
-                        preview.save(path)
-                    for logger in opened:
-                        logger.picture(done, preview)
+                    _show_preview(folder, opened, done, preview)
             if stopping:
                 break
     return Ran(ema, done, tuple(left_out))
+
+
+def _show_checks(
+    console: Console, loggers: Sequence[Logger], done: int, checked: Mapping[str, float]
+) -> None:
+    if checked:
+        words = ", ".join(
+            f"{name.replace('_', ' ')} {value:.4g}" for name, value in checked.items()
+        )
+        console.print(f"step {done}: {words}", markup=False, highlight=False)
+        for logger in loggers:
+            logger.figures(done, checked)
+
+
+def _show_preview(folder: Path, loggers: Sequence[Logger], done: int, preview: Image.Image) -> None:
+    path = folder / f"preview-{done:06d}.png"
+    with written(path):
+        preview.save(path)
+    for logger in loggers:
+        logger.picture(done, preview)
 
 
 def _opened(

@@ -128,6 +128,23 @@ def kept_bytes(variant: Variant, settings: FinetuneSettings) -> tuple[int, int]:
     return tokens * config.in_channels * torch.float16.itemsize, words * size
 
 
+def _memory(
+    costs: ModelCost, limit: MemoryLimit, placement: TrainingPlacement, most: int
+) -> tuple[int, int | None, Lacking]:
+    """The bytes of memory and of a card's memory at the fullest moment, at which `most` bytes lie
+    where the training computes, and the one that is too little."""
+    lacks: Lacking = ""
+    if placement.device == "cpu":
+        ram, vram = limit.process + LIBRARIES + most, None
+    else:
+        networks = (costs.transformer, *costs.text)
+        passing = max(one.passing(placement.settings.keep) for one in networks)
+        ram, vram = limit.process + LIBRARIES + HOST_OF_CARD + 2 * passing, CARD + most
+        if vram > (limit.vram or 0):
+            lacks = "vram"
+    return ram, vram, "ram" if ram > limit.ram else lacks
+
+
 def _estimate(
     costs: ModelCost,
     limit: MemoryLimit,
@@ -147,16 +164,7 @@ def _estimate(
     spread = _spread(variant, placement, processes)
     inside = training.total + round((spread - 1) * training.activations) + pieces
     most = max(preparing, loading, inside)
-    lacks: Lacking = ""
-    if placement.device == "cpu":
-        ram, vram = limit.process + LIBRARIES + most, None
-    else:
-        passing = max(one.passing(keep) for one in (costs.transformer, *costs.text))
-        ram, vram = limit.process + LIBRARIES + HOST_OF_CARD + 2 * passing, CARD + most
-        if vram > (limit.vram or 0):
-            lacks = "vram"
-    if ram > limit.ram:
-        lacks = "ram"
+    ram, vram, lacks = _memory(costs, limit, placement, most)
     typical = TYPICAL[placement.device]
     guessed = DeviceSpeed(
         speeds.flops or typical.flops,

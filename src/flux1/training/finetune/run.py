@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from flux1.errors import DataError
+from flux1.model.transformer import Transformer
 from flux1.pipeline.loaded import Loaded
 from flux1.pipeline.memory import give_back
 from flux1.request import make_request
@@ -31,7 +32,8 @@ from flux1.training.finetune.prepare import Preparation
 from flux1.training.finetune.remarks import Remarks
 from flux1.training.finetune.result import about_run, save_learnt
 from flux1.training.finetune.settings import SAVE_EVERY, FinetuneSettings, Pictures, RunOptions
-from flux1.training.loop import LoopSettings, run, shown
+from flux1.training.loop import LoopSettings, Ran, run, shown
+from flux1.training.lora import LoraNetwork
 from flux1.training.transformer import recompute_blocks
 from flux1.weights.model_files import Source, verify
 
@@ -99,15 +101,7 @@ class Finetune:
         draws = bool(options.prompts)
         autoencoder = parts.autoencoder() if draws else parts.autoencoder_shape()
         transformer = parts.transformer()
-        learner = (
-            parts.lora(transformer)
-            if settings.method == "lora"
-            else transformer.train().requires_grad_(True)
-        )
-        if options.recompute:
-            recompute_blocks(transformer)
-        divide(transformer, world)
-        give_back()
+        learner = self._learner(parts, transformer)
         networks = Loaded(
             self.source.variant,
             transformer,
@@ -146,13 +140,26 @@ class Finetune:
             self._at_checkpoint(save),
             HeldOut(objective, held, settings.precision).figures,
         )
-        for step in ran.left_out:
-            self.remarks.add("steps without a finite gradient, which changed nothing", str(step))
+        self._remark(ran)
         if ran.done < settings.steps:
             self._say(*self._stopped(ran.done))
             return None
         with shown(learner, ran.ema):
             return save(ran.done)
+
+    def _remark(self, ran: Ran) -> None:
+        for step in ran.left_out:
+            self.remarks.add("steps without a finite gradient, which changed nothing", str(step))
+
+    def _learner(self, parts: BaseNetworks, transformer: Transformer) -> LoraNetwork | Transformer:
+        """Return what learns: a LoRA's branches or the transformer, divided among the processes."""
+        lora = self.settings.method == "lora"
+        learner = parts.lora(transformer) if lora else transformer.train().requires_grad_(True)
+        if self.options.recompute:
+            recompute_blocks(transformer)
+        divide(transformer, self.world)
+        give_back()
+        return learner
 
     def _at_checkpoint(self, save: Callable[[int], Path]) -> Callable[[int], None]:
         """At each checkpoint a LoRA is written too, and kept where the checkpoint is. All weights

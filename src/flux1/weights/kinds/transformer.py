@@ -78,33 +78,38 @@ def diffusers_transformer_config(config: TransformerConfig) -> dict[str, Any]:
     }
 
 
+# The double and single blocks, and the tensors whose shapes tell a transformer's: image and text
+# input, pooled text, output, a head's norm, an MLP, guidance.
+BFL_NAMES = (
+    "double_blocks",
+    "single_blocks",
+    "img_in",
+    "txt_in",
+    "vector_in.in_layer",
+    "final_layer.linear",
+    "double_blocks.0.img_attn.norm.query_norm.scale",
+    "double_blocks.0.img_mlp.0",
+    "guidance_in.in_layer.weight",
+)
+DIFFUSERS_NAMES = (
+    "transformer_blocks",
+    "single_transformer_blocks",
+    "x_embedder",
+    "context_embedder",
+    "time_text_embed.text_embedder.linear_1",
+    "proj_out",
+    "transformer_blocks.0.attn.norm_q.weight",
+    "transformer_blocks.0.ff.net.0.proj",
+    "time_text_embed.guidance_embedder.linear_1.weight",
+)
+
+
 def transformer_shape(part: Part) -> TransformerConfig:
     """The shape of a transformer in BFL's or diffusers' names. WeightsError if it is none that this
     network can have."""
     shapes = shapes_of(part)
-    if part.dialect == "diffusers":
-        double, single = "transformer_blocks", "single_transformer_blocks"
-        names = (
-            "x_embedder",
-            "context_embedder",
-            "time_text_embed.text_embedder.linear_1",
-            "proj_out",
-            f"{double}.0.attn.norm_q.weight",
-            f"{double}.0.ff.net.0.proj",
-            "time_text_embed.guidance_embedder.linear_1.weight",
-        )
-    else:
-        double, single = "double_blocks", "single_blocks"
-        names = (
-            "img_in",
-            "txt_in",
-            "vector_in.in_layer",
-            "final_layer.linear",
-            f"{double}.0.img_attn.norm.query_norm.scale",
-            f"{double}.0.img_mlp.0",
-            "guidance_in.in_layer.weight",
-        )
-    image, text, pooled, out, norm, mlp, guidance = names
+    names = DIFFUSERS_NAMES if part.dialect == "diffusers" else BFL_NAMES
+    double, single, image, text, pooled, out, norm, mlp, guidance = names
     width, in_channels = matrix(shapes, image)
     (head,) = shape_of(shapes, norm, 1)
     known = (v.transformer for v in VARIANTS if v.transformer.head_dim == head)
