@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from flux1.errors import WeightsError
 from flux1.model.config import AutoencoderConfig, ClipConfig, T5Config, TransformerConfig
 from flux1.variants import FLUX_MINI
+from flux1.weights.checkpoint import Checkpoint
 from flux1.weights.kinds.autoencoder import autoencoder_table
 from flux1.weights.kinds.clip import clip_table
 from flux1.weights.kinds.foreign import FAMILIES, family_of
@@ -142,3 +143,12 @@ def test_a_rank_that_contradicts_the_configuration_is_refused(tmp_path):
         else:
             with pytest.raises(WeightsError, match="has rank 4, its configuration says 64"):
                 read_lora(file, FLUX_MINI.transformer)
+
+
+def test_a_whole_model_with_our_names_may_say_that_it_is_of_another_family(tmp_path):
+    tensors = {
+        name: torch.zeros(1) for name in ("img_in.weight", "double_blocks.0.img_mod.lin.weight")
+    }
+    save_file(tensors, tmp_path / "a.safetensors", {"modelspec.architecture": "flux-2-dev"})
+    with pytest.raises(WeightsError, match=r"a\.safetensors: holds FLUX\.2, not a transformer"):
+        Checkpoint(tmp_path / "a.safetensors").raw("transformer")

@@ -17,7 +17,7 @@ from flux1.weights.files.gguf import ARCHITECTURE
 from flux1.weights.files.lazy import StoredTensors
 from flux1.weights.files.open import naming, open_tensors
 from flux1.weights.files.safetensors import read_json
-from flux1.weights.kinds.foreign import family_of
+from flux1.weights.kinds.foreign import family_of, family_told
 from flux1.weights.kinds.keys import read_config
 from flux1.weights.kinds.kind import Kind, Part
 from flux1.weights.kinds.table import KINDS, PUBLISHED
@@ -126,6 +126,7 @@ def foreign(state: StoredTensors) -> str | None:
     architecture = state.metadata.get(ARCHITECTURE)
     encoder = any("enc.blk.0." in name for name in state)  # T5's, in a language model's names
     family = family_of(name for name in state if not (encoder and "token_embd." in name))
+    family = family or family_told(state.metadata)
     if family is not None:
         return f"{family} ({architecture!r})" if architecture else family
     if architecture is not None and architecture not in ARCHITECTURES:
