@@ -103,7 +103,7 @@ def test_what_is_drawn_is_drawn(page, tmp_path, monkeypatch, capsys):
         app(words[1:], standalone_mode=False)
         count += 1
         if "-o" in words:
-            stem = Path(words[words.index("-o") + 1]).stem.replace("{seed}", "*")
+            stem = Path(words[words.index("-o") + 1]).stem.split("{")[0]
             assert list(tmp_path.glob(f"{stem}*.png"))
     assert count
 

@@ -192,8 +192,9 @@ def run(folder, memory):
         "except Flux1Error as error:\n"
         "    sys.exit(str(error))\n"
         "estimate = pipeline.networks.estimate\n"
-        "way = [estimate.way.keep, estimate.way.keep_text, estimate.way.stages]\n"
-        "print(json.dumps([peak_resident(), estimate.ram, *way]))\n"
+        "placed = estimate.placement\n"
+        "how = [placed.keep, placed.keep_text, placed.offload]\n"
+        "print(json.dumps([peak_resident(), estimate.ram, *how]))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder), memory],

@@ -53,6 +53,7 @@ def measured(load, small, config, call):
 torch.set_grad_enabled(False)
 path, keep, dtype = Path(sys.argv[1]), sys.argv[2], torch.float32
 from flux1.model.config import T5Config, TransformerConfig
+from flux1.weights.load import Storage, load_network
 small, config = eval(sys.argv[3]), eval(sys.argv[4])
 """
 
