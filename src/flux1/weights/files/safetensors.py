@@ -318,6 +318,6 @@ def _weight_map(index: Path) -> dict[str, str]:
     if not isinstance(places, dict) or not places:
         raise WeightsError(f"{index}: has no weight_map; download it again")
     for shard in places.values():
-        if not isinstance(shard, str) or Path(shard).name != shard:
+        if not isinstance(shard, str) or not shard.isprintable() or Path(shard).name != shard:
             raise WeightsError(f"{index}: {shard!r} is not the name of a file beside it")
     return places
