@@ -24,7 +24,11 @@ from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 DESK, PHONE = {"width": 1180, "height": 820}, {"width": 360, "height": 740}
-PROMPTS = ("a red fox on a blue background", "a castle on a pink background", "a cup and a cake")
+PROMPTS = (
+    "a castle on a pink background",
+    "a butterfly on a yellow background",
+    "a cup and a cake",
+)
 PATIENCE_MS = 90_000
 HIDE_SECRETS = """
 for (const part of document.querySelectorAll('#secret, #curl'))

@@ -25,7 +25,8 @@ UPSCALES = (1, 2, 4)
 class Knob:
     """One setting of a request. `name` is its field everywhere, `label` what forms call it, `about`
     one sentence for people. `usual` gives a model's own value. Numbers lie from `low` to `high`;
-    a choice is one of `choices`. Forms show a `plain` knob at once, the others on demand."""
+    a choice is one of `choices`. Forms show a `plain` knob at once, the others on demand, and say
+    `unset` where nothing is chosen."""
 
     name: str
     label: str
@@ -36,6 +37,7 @@ class Knob:
     high: int = 100
     choices: tuple[str | int, ...] = ()
     plain: bool = False
+    unset: str = "model's own"
 
     def value(self, given: object, variant: Variant) -> Any:
         """The value that was given, checked; the model's own for None. RequestError."""
@@ -84,7 +86,7 @@ KNOBS = (
     ),
     Knob(
         "upscale", "Enlarge", "2 or 4: enlarge what was drawn.", "choice", lambda v: 1,
-        choices=UPSCALES, plain=True,
+        choices=UPSCALES, plain=True, unset="as it is drawn",
     ),
 )  # fmt: skip
 

@@ -290,7 +290,7 @@ def _announcer(
         say(
             f"curl {base_url}/v1/images/generations \\\n"
             f"  -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
-            f'  -d \'{{"model": "{DEMO_ALIAS}", "prompt": "a red fox on a blue background", '
+            f'  -d \'{{"model": "{DEMO_ALIAS}", "prompt": "a castle on a pink background", '
             f'"response_format": "url"}}\''
         )
 

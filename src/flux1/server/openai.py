@@ -75,7 +75,7 @@ class ImageGenerationBody(KnobFields):
         max_length=MAX_PROMPT_CHARACTERS,
         pattern=r"\S",
         description="What to draw.",
-        examples=["a red fox on a blue background"],
+        examples=["a castle on a pink background"],
     )
     model: Label | None = Field(
         None, description="A name of /v1/models; not set: the first.", examples=["flux-mini"]
