@@ -231,6 +231,10 @@ HOSTILE = {
     "flux/text_encoder_2/config.json": {"num_layers": 10**6},
     "flux/tokenizer/tokenizer_config.json": {"model_max_length": "77"},
     "flux-mini/model.json": {"latents": {"shift": 10**400, "scale": [1]}},
+    "flux-mini-schnell/model.json": {"guidance": 10**400},
+    "flux/vae/config.json": {"scaling_factor": 10**400},
+    "flux/scheduler/scheduler_config.json": {"base_shift": 10**400},
+    "flux/tokenizer_2/tokenizer.json": {"added_tokens": [{"id": 1, "content": "[" * 10**5}]},
 }
 
 

@@ -92,7 +92,9 @@ def _lora_layout(folder: Path, model_json: dict, variant: Variant | None) -> Sou
     try:
         row, guidance = variants.find(model_json["variant"]), float(model_json["guidance"])
         beside = str(model_json["base"])
-    except (UnknownModelError, KeyError, TypeError, ValueError, AttributeError) as e:
+    except (
+        UnknownModelError, KeyError, TypeError, ValueError, AttributeError, OverflowError
+    ) as e:  # fmt: skip
         raise WeightsError(f"{folder / MODEL_JSON}: needs a known variant and a guidance") from e
     if Path(beside).name != beside or not math.isfinite(guidance):
         raise WeightsError(

@@ -256,7 +256,7 @@ def write_json(file: Path, value: Mapping[str, Any], indent: int | None = 2) -> 
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object. MissingWeightsError if the file is not there, WeightsError if it is none."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"), parse_int=_whole)
     except (FileNotFoundError, NotADirectoryError) as failure:
         raise MissingWeightsError(f"missing {file}") from failure
     except (ValueError, RecursionError) as failure:
@@ -264,6 +264,16 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise WeightsError(f"{file}: holds a {type(value).__name__}, an object is needed")
     return value
+
+
+MOST_DIGITS = 40  # of a whole number in a JSON file; transformers' "no limit" has 31
+
+
+def _whole(digits: str) -> int:
+    """A whole number that a float can hold, as whoever reads it may want one."""
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 @contextmanager

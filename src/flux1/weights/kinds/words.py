@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 2**20  # of a file; FLUX.1's have 2.4 MB at most
 LARGEST_NUMBER = 10**6  # of a word's id, of words that are to be made
+LONGEST_WORD = (
+    1000  # letters; a trie of longer ones exhausts the stack of the library that reads it
+)
 LENGTH = "model_max_length"  # which has a number of 31 digits where there is no limit
 
 
@@ -76,7 +79,10 @@ def _check_file(file: Path) -> None:
         )
     if file.suffix != ".json":
         return
-    for key, number in _numbers(read_json(file)):
+    told = read_json(file)
+    if any(len(word) > LONGEST_WORD for word in _words(told)):
+        raise WeightsError(f"{file}: has a word of more than {LONGEST_WORD} letters")
+    for key, number in _numbers(told):
         if key == LENGTH and not (isinstance(number, int | float) and number >= 1):
             raise WeightsError(f"{file}: {LENGTH} cannot be {number!r}")
         if key != LENGTH and isinstance(number, int) and abs(number) > LARGEST_NUMBER:
@@ -92,6 +98,24 @@ def _numbers(told: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         for key, value in pairs:
             if key == LENGTH or isinstance(value, int | float):
                 yield key, value
+            elif isinstance(value, dict | list):
+                waiting.append(value)
+
+
+def _words(told: dict[str, Any]) -> Iterator[str]:
+    """Every word that a tokenizer's file may mean: keys, members of lists, and contents."""
+    waiting: list[Any] = [told]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            yield from inner
+            inner = [
+                value for key, value in inner.items()
+                if key == "content" or isinstance(value, dict | list)
+            ]  # fmt: skip
+        for value in inner:
+            if isinstance(value, str):
+                yield value
             elif isinstance(value, dict | list):
                 waiting.append(value)
 
