@@ -11,7 +11,7 @@ import typer
 
 from flux1.cli.console import say, writing
 from flux1.cli.inspect import size_shown
-from flux1.cli.options import parse_lora
+from flux1.cli.options import AsJson, Overwrite, Quiet, parse_lora
 from flux1.errors import OutputError, RequestError
 
 if TYPE_CHECKING:
@@ -62,13 +62,9 @@ def convert(
             metavar="FILE[:SCALE]",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", "--force", help="Write over OUT.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the weights of IN to OUT in another layout or number format."""
     from flux1.settings import Settings, read

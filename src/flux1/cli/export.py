@@ -8,6 +8,7 @@ import typer
 
 from flux1.cli.console import say, writing
 from flux1.cli.inspect import size_shown
+from flux1.cli.options import AsJson, Overwrite, Quiet
 from flux1.errors import DependencyError
 from flux1.variants import DEFAULT
 
@@ -37,13 +38,9 @@ def export_onnx(
     opset: Annotated[
         int | None, typer.Option(help="ONNX's version of operators.", show_default="20")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", "--force", help="Write over the folder.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model's networks as ONNX graphs, with tokenizers and model_index.json."""
     from flux1.settings import Settings, read

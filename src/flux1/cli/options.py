@@ -17,6 +17,14 @@ Dtype = Annotated[
     typer.Option(help="float32 or bfloat16.", show_default="bfloat16 on CUDA, else float32"),
 ]
 
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", "--force", help="Write over what is there.")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
+]
+
 
 def knob_options() -> dict[str, Any]:
     """An option for each row of `knobs.KNOBS`, by its name."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flux1.cli.console import say
-from flux1.cli.options import Device
+from flux1.cli.options import AsJson, Device, Overwrite, Quiet
 from flux1.errors import OutputError, RequestError
 from flux1.request import UPSCALES, check_upscale
 
@@ -32,13 +32,9 @@ def upscale(
     ] = None,
     scale: Annotated[int, typer.Option(help="2 or 4.")] = 4,
     device: Device = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", "--force", help="Write over a file.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object about the result on stdout.")
-    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Enlarge a picture to 2 or 4 times its width and height."""
     from flux1.cli.picture_input import read_picture
